@@ -1,0 +1,1 @@
+"""Ready applications, each runnable by ``sage app run NAME``."""

@@ -1,0 +1,1 @@
+"""Alias root of ``sage.common``: old names of the field, re-exported."""

@@ -1,0 +1,1 @@
+"""compiler of the SAGE kernel."""

@@ -1,0 +1,1 @@
+"""graph of the SAGE kernel."""

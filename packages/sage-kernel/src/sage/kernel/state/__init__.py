@@ -1,0 +1,1 @@
+"""state of the SAGE kernel."""

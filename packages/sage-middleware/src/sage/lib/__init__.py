@@ -1,0 +1,1 @@
+"""The operator library: sources, sinks and the steps of retrieval-augmented generation."""

@@ -1,0 +1,1 @@
+"""Services and model clients behind the operator library: memory, embedding, models."""
