@@ -1,0 +1,1 @@
+"""Services of SAGE: memory; operators reach them by name through their context."""

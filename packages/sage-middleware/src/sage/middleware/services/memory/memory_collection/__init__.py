@@ -1,0 +1,1 @@
+"""The kinds of collection; ``base_collection`` holds what they share."""
