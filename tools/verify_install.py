@@ -11,7 +11,15 @@ import sys
 from collections.abc import Iterator
 from importlib import metadata
 
-PORTIONS = ("sage", "sage.common", "sage.api", "sage.kernel", "sage.middleware", "sage.lib", "sage.apps")
+PORTIONS = (
+    "sage",
+    "sage.common",
+    "sage.api",
+    "sage.kernel",
+    "sage.middleware",
+    "sage.lib",
+    "sage.apps",
+)
 
 
 def foreign_distributions() -> Iterator[str]:
