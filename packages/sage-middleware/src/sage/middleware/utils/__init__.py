@@ -1,0 +1,1 @@
+"""Parts that services and operators share; predecessor ``sage.kernel``, used by ``services``."""
