@@ -53,6 +53,14 @@ class PluginError(SageError):
     """Something installed is broken, or an extra is missing: fix the installation."""
 
 
+class NotFoundError(SageError):
+    """What was asked for by name or id is not there."""
+
+
+class UnknownNameError(PluginError, NotFoundError):
+    """No installed plugin has that name; ``name`` and ``group`` say what was looked for."""
+
+
 class MissingExtraError(PluginError, ImportError):
     """An optional dependency is not installed.
 
@@ -105,3 +113,11 @@ class ServiceError(SageError):
 
 class ModelError(ServiceError):
     """A model server answered with an error; ``status`` is the HTTP status or ``None``."""
+
+
+class AuthError(ServiceError):
+    """A server refused the credentials, or none were given."""
+
+
+class UnreachableError(ServiceError):
+    """Nothing answered at the address of a server."""
