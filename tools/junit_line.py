@@ -10,7 +10,8 @@ from pathlib import Path
 def closing_line(report: Path) -> str:
     """Return the line for ``report``; errors of set-up and tear-down count as failures."""
     total = failed = skipped = 0
-    for suite in ET.parse(report).iter("testsuite"):
+    # The report was written by our own pytest a moment ago.
+    for suite in ET.parse(report).iter("testsuite"):  # noqa: S314
         total += int(suite.get("tests", 0))
         failed += int(suite.get("failures", 0)) + int(suite.get("errors", 0))
         skipped += int(suite.get("skipped", 0))
