@@ -37,7 +37,7 @@ class BM25Index:
     counts as often. All statistics (``N``, ``n``, mean length) are those of the live documents at
     the moment of the query: scores equal those of an index built anew from them.
     Source: S. Robertson, H. Zaragoza, The Probabilistic Relevance Framework: BM25 and Beyond,
-    FnTIR 3(4), 2009; idf and the missing constant factor ``k1 + 1`` as in Apache Lucene 8 and later.
+    FnTIR 3(4), 2009; idf, and no constant factor ``k1 + 1``, as in Apache Lucene since 8.
 
     A document is known by its slot: a small integer of the caller's choice, such as a row number.
     Arrays are as long as the highest slot, so slots should not be sparse.
@@ -432,12 +432,12 @@ class BM25Index:
             if np.count_nonzero(mask) > _FEW:
                 if len(mask) < self._slots:
                     mask = np.concatenate([mask, np.zeros(self._slots - len(mask), np.bool_)])
-                return rank(terms, topk, self._table, mask)
-            chosen = np.flatnonzero(mask)
+                return rank(terms, topk, self._table, mask.astype(np.bool_, copy=False))
+            chosen = np.flatnonzero(mask).astype(np.int32)
         else:
-            chosen = np.unique(allowed)
-            chosen = chosen[(chosen >= 0) & (chosen < self._slots)]
-        return rank_among(terms, chosen.astype(np.int32), topk)
+            found = np.unique(allowed.astype(np.int64))
+            chosen = found[(found >= 0) & (found < self._slots)].astype(np.int32)
+        return rank_among(terms, chosen, topk)
 
     def _state(self) -> snapshot.State:
         return snapshot.State(

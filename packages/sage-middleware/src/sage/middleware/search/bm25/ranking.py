@@ -107,17 +107,19 @@ def rank(
             candidates = np.concatenate(touched) if len(touched) > 1 else touched[0]
             break
         for docs, impacts in term.parts:
-            if allowed is not None:
-                keep = allowed[docs]
-                docs, impacts = docs[keep], impacts[keep]
+            if allowed is None:
+                slots, added = docs, term.weight * impacts
+            else:
+                passed = np.flatnonzero(allowed[docs])
+                slots, added = docs[passed], term.weight * impacts[passed]
             if not touched:
-                table[docs] = term.weight * impacts
-                touched.append(docs)
+                table[slots] = added
+                touched.append(slots)
                 continue
-            before = table[docs]
-            touched.append(docs[before == 0.0])
-            before += term.weight * impacts
-            table[docs] = before
+            before = table[slots]
+            touched.append(slots[before == 0.0])
+            before += added
+            table[slots] = before
         if i + 1 < len(ordered) and ordered[i + 1].length > _WORTH:
             low = max(low, _lowest(touched, table, topk))
     else:

@@ -56,7 +56,8 @@ class Segment:
         if not len(self.terms):
             return [-1] * len(terms)
         at = np.minimum(np.searchsorted(self.terms, terms), len(self.terms) - 1)
-        return np.where(self.terms[at] == terms, at, -1).tolist()
+        rows: list[int] = np.where(self.terms[at] == terms, at, -1).tolist()
+        return rows
 
     def frequency(self, row: int, owner: Ints, changed: int) -> int:
         """Live documents that contain the term.

@@ -49,7 +49,7 @@ class State:
 
 def _put(folder: Path, data: bytes, suffix: str) -> dict[str, Any]:
     name = f"{secrets.token_hex(8)}.{suffix}"
-    with open(folder / name, "xb") as file:
+    with (folder / name).open("xb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
@@ -63,10 +63,10 @@ def _array_bytes(array: npt.NDArray[Any]) -> bytes:
 
 
 def _get(folder: Path, entry: dict[str, Any]) -> bytes:
-    name = entry["file"]
+    name: str = entry["file"]
     if Path(name).name != name:
         raise SnapshotError(f"snapshot {str(folder)!r} names a file outside of itself: {name!r}")
-    data = (folder / name).read_bytes()
+    data: bytes = (folder / name).read_bytes()
     if len(data) != entry["bytes"] or crc32(data) != entry["crc32"]:
         raise SnapshotError(
             f"snapshot file {name!r} in {str(folder)!r} is damaged: checksum differs"
@@ -116,11 +116,11 @@ def write(folder: Path, state: State) -> None:
     }
     body = msgspec.json.encode(manifest)
     part = folder / f"{_MANIFEST}.{secrets.token_hex(4)}"
-    with open(part, "xb") as file:
+    with part.open("xb") as file:
         file.write(msgspec.json.encode({"crc32": crc32(body), "body": msgspec.Raw(body)}))
         file.flush()
         os.fsync(file.fileno())
-    os.replace(part, folder / _MANIFEST)
+    part.replace(folder / _MANIFEST)
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

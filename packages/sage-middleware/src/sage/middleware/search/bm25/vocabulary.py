@@ -59,8 +59,7 @@ class Vocabulary:
         numbers, out = self._numbers, []
         for word in found:
             if is_unspaced(word):
-                for gram in grams(word, singles=True):
-                    out.append(numbers.setdefault(gram, len(numbers)))
+                out += [numbers.setdefault(g, len(numbers)) for g in grams(word, singles=True)]
             else:
                 out.append(self._words[word])
         return out

@@ -5,14 +5,14 @@ from __future__ import annotations
 from functools import cache
 from typing import Protocol
 
-import Stemmer  # type: ignore[import-untyped]
+import Stemmer
 
 from sage.middleware.search.text.languages import language, language_of_script
 from sage.middleware.search.text.stop_words import STOP_WORDS
 from sage.middleware.search.text.tokens import fold, grams, is_unspaced, words
 
 ANALYSIS_VERSION = f"1/{Stemmer.version()}"
-"""Changes when the same text may give other terms than before; indexes made with another are rebuilt."""
+"""Changes when the same text may give other terms: indexes made with another are rebuilt."""
 
 _MEMORY = 1_000_000
 

@@ -31,6 +31,11 @@ _LATIN = (
 )
 
 
+# Running text has a quarter to a half of function words; names scattered in a text of another
+# script have next to none.
+_SHARE = 0.1
+
+
 @attrs.frozen
 class Guess:
     """A guessed language.
@@ -63,7 +68,8 @@ def detect_language(texts: Iterable[str]) -> Guess:
     hits = {
         code: sum(counts[word] for word in STOP_WORDS[code] if word in counts) for code in _LATIN
     }
+    latin = sum(n for word, n in counts.items() if "a" <= word[0] <= "\u024f")
     (best, most), (_, second) = sorted(hits.items(), key=lambda item: -item[1])[:2]
-    if not most:
+    if most < _SHARE * latin or not most:
         return Guess("en", 0, 1.0)
     return Guess(best, most, most / max(second, 1))

@@ -6,7 +6,7 @@ import re
 import unicodedata
 
 # Scripts written without spaces between words: Thai and Lao, Myanmar, Khmer, kana, Bopomofo, Han,
-# Hangul (spaced by phrase; stems change inside it), Yi, compatibility ideographs, the planes of Han.
+# Hangul (spaced by phrase; stems change inside it), Yi, compatibility ideographs, planes of Han.
 _UNSPACED = (
     "\u0e00-\u0e4f\u0e80-\u0ecf\u1000-\u109f\u1780-\u17d3\u3005-\u3007\u3040-\u30ff\u3100-\u312f"
     "\u31a0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\ua000-\ua4cf\uac00-\ud7af\uf900-\ufaff"
