@@ -48,11 +48,11 @@ _BY_LANGUAGE = {
         seja sem ser será seu seus só sobre sua suas também te tem ter teu tua um uma umas uns você
         vos""",
     "nl": """aan al alle als altijd andere ben bij daar dan dat de der deze die dit doch doen door
-        dus een en er ge geen haar had heb hebben heeft hem het hier hij hoe hun iets ik in is ja je
-        kan kon kunnen maar me meer men met mij mijn moet na naar niet niets nog nu of om omdat onder
-        ons ook op over reeds te tegen toch toen tot u uit uw van veel voor waar waarom wanneer want
-        waren was wat welke werd wezen wie wij wil worden wordt zal ze zelf zich zij zijn zo zonder
-        zou""",
+        dus een en er ge geen haar had heb hebben heeft hem het hier hij hoe hun iets ik in is ja
+        je kan kon kunnen maar me meer men met mij mijn moet na naar niet niets nog nu of om omdat
+        onder ons ook op over reeds te tegen toch toen tot u uit uw van veel voor waar waarom
+        wanneer want waren was wat welke werd wezen wie wij wil worden wordt zal ze zelf zich zij
+        zijn zo zonder zou""",
 }
 
 # Union over the languages: a text's language is not known, and the few words that mean something

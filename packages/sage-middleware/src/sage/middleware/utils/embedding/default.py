@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from sage.middleware.utils.embedding.bert.minilm import MiniLMEmbedder, is_installed
 from sage.middleware.utils.embedding.hashing import HashEmbedder
 from sage.middleware.utils.embedding.model import EmbeddingModel
 
@@ -13,5 +14,8 @@ def default_model(**settings: Any) -> EmbeddingModel:
 
     The answer's ``name`` and ``fingerprint`` say which. Name the model outright where a collection
     must stay readable on machines with other packages.
+
+    Args:
+        settings: ``batch_size``, ``cache_bytes``, ``cache_path``: what both models take.
     """
-    return HashEmbedder(**settings)
+    return MiniLMEmbedder(**settings) if is_installed() else HashEmbedder(**settings)

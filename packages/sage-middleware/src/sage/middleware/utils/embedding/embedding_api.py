@@ -21,8 +21,8 @@ def apply_embedding_model(
 
     Args:
         name: A name of the entry-point group ``sage.embedders``: ``default``, ``hash``, ``minilm``,
-            ``hf`` (also ``huggingface``), ``openai``, ``ollama``, ``jina``, ``cohere``, ``mock``, or
-            one that an installed plugin registers. A ready model is returned as it is.
+            ``hf`` (also ``huggingface``), ``openai``, ``ollama``, ``jina``, ``cohere``, ``mock``,
+            or one that an installed plugin registers. A ready model is returned as it is.
         settings: The model's own settings, and ``batch_size``, ``cache_bytes``, ``cache_path``.
 
     Returns:
@@ -30,7 +30,7 @@ def apply_embedding_model(
 
     Raises:
         ConfigError: The name is unknown, a setting is wrong, or a key is missing.
-        MissingExtraError: The model needs a package that is not installed; the error names the extra.
+        MissingExtraError: The model needs a package that is not installed; says which extra.
         PluginError: The entry point cannot be loaded or makes something else.
     """
     if isinstance(name, EmbeddingModel):

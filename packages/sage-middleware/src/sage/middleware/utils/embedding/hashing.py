@@ -3,9 +3,9 @@
 A text is normalised (NFKC, case folded) and cut into words. Its features are the words, the
 character 3- to 5-grams of each word with a blank on either side, and for scripts without blanks
 (Chinese, Japanese, Korean) single characters and pairs. A feature that occurs ``n`` times weighs
-``1 + ln n``; words count more than n-grams and function words next to nothing. Each feature is added
-to one of ``dim`` places with a sign, place and sign taken from a 64-bit hash. Vectors of two texts
-then have a cosine close to that of their feature counts.
+``1 + ln n``; words count more than n-grams and function words next to nothing. Each feature is
+added to one of ``dim`` places with a sign, place and sign taken from a 64-bit hash. The cosine of
+two vectors is then close to that of the texts' weighted features.
 Source: Weinberger et al. 2009, "Feature Hashing for Large Scale Multitask Learning".
 """
 
@@ -61,6 +61,7 @@ class HashEmbedder(EmbeddingModel):
 
     @property
     def fingerprint(self) -> str:
+        """Scheme and dimension."""
         return f"hash:scheme={SCHEME};dim={self._width}"
 
     def _encode(self, texts: Sequence[str], kind: Kind) -> npt.NDArray[np.floating[Any]]:
@@ -149,7 +150,8 @@ def _project(hashes: Hashes, weights: npt.NDArray[np.float64], dim: int) -> npt.
     mixed = _mix(hashes)
     signs = 1.0 - 2.0 * (mixed >> np.uint64(63)).astype(np.float64)
     places = ((mixed & np.uint64(0xFFFFFFFF)) * np.uint64(dim)) >> np.uint64(32)
-    return np.bincount(places.astype(np.intp), weights * signs, dim)
+    sums: npt.NDArray[np.float64] = np.bincount(places.astype(np.intp), weights * signs, dim)  # type: ignore[assignment]
+    return sums
 
 
 def _without_blanks(points: Hashes) -> npt.NDArray[np.bool_]:

@@ -22,6 +22,7 @@ class MockEmbedder(EmbeddingModel):
 
     @property
     def fingerprint(self) -> str:
+        """Seed and dimension."""
         return f"mock:seed={self._seed};dim={self._width}"
 
     def _encode(self, texts: Sequence[str], kind: Kind) -> npt.NDArray[np.floating[Any]]:

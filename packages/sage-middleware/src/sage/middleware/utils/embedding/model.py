@@ -48,8 +48,8 @@ class EmbeddingUsage:
 class EmbeddingModel(abc.ABC):
     """Maps texts to vectors. Safe to share between threads.
 
-    A subclass implements ``_encode`` and ``fingerprint``; this class validates, removes repetitions,
-    looks into the cache, sorts by length, cuts batches and normalises.
+    A subclass implements ``_encode`` and ``fingerprint``; this class validates, removes
+    repetitions, looks into the cache, sorts by length, cuts batches and normalises.
 
     Args:
         name: The registered name, such as ``"hash"``.
@@ -200,7 +200,8 @@ class EmbeddingModel(abc.ABC):
         for place, text in enumerate(rows):
             if not isinstance(text, str):
                 raise ConfigError(
-                    f"embedding {self._name!r}: text {place} must be a str, got {type(text).__name__}"
+                    f"embedding {self._name!r}: text {place} must be a str, "
+                    f"got {type(text).__name__}"
                 )
         return rows
 
@@ -216,7 +217,7 @@ class EmbeddingModel(abc.ABC):
             raise ServiceError(f"embedding {self._name!r} answered with values that are not finite")
         self._dim = int(raw.shape[1])
         norms = np.linalg.norm(raw, axis=1, keepdims=True)
-        vectors: Vectors = raw / np.where(norms > 0, norms, 1)
+        vectors: Vectors = (raw / np.where(norms > 0, norms, 1)).astype(np.float32, copy=False)
         self._count(batches=1, seconds=time.perf_counter() - start)
         return vectors
 
