@@ -21,6 +21,7 @@ class StatefulOperator:
     """Base of the kernel's own operators; see the module for when each method is called."""
 
     def process(self, value: Any, port: int = 0) -> Iterable[Any]:
+        """Take one item; outputs that it completes."""
         raise NotImplementedError
 
     def next_time(self) -> float | None:
@@ -28,10 +29,20 @@ class StatefulOperator:
         return None
 
     def on_time(self, now: float) -> Iterable[Any]:
+        """Outputs that are due."""
         return ()
 
     def end_input(self, port: int) -> Iterable[Any]:
+        """One input has ended."""
         return ()
 
     def finish(self) -> Iterable[Any]:
+        """Outputs of what is left when the input has ended."""
         return ()
+
+    def snapshot(self) -> dict[str, Any]:
+        """State as lists, dicts and the user's values; taken between two calls."""
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from a ``snapshot``; called before the first item."""

@@ -1,1 +1,8 @@
-"""state of the SAGE kernel."""
+"""Keyed state of stateful steps, in memory, with snapshots as plain data.
+
+Predecessor: ``sage.kernel.operators``; successor: ``sage.kernel.runtime``.
+"""
+
+from sage.kernel.state.backend import StateBackend
+
+__all__ = ["StateBackend"]

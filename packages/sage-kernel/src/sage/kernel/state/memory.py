@@ -1,0 +1,180 @@
+"""Keyed state in memory: one dict per named state, read and written for ``ctx.key``.
+
+An access costs one dict look-up. Equal keys share state, so ``1``, ``1.0`` and ``True`` are one
+key, as they are for Python's dicts and for the partitioning hash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from sage.api.context import RuntimeContext
+from sage.kernel.operators.defaults import value_factory
+from sage.kernel.operators.keys import check_hashable
+
+
+class MemoryValueState:
+    """One value per key.
+
+    A default made by a factory (or a list, dict or set, which each key gets a copy of) is stored at
+    its first read, so that changing it in place works.
+    """
+
+    __slots__ = ("_ctx", "_default", "_factory", "data")
+
+    kind = "value"
+
+    def __init__(self, ctx: RuntimeContext, default: Any) -> None:
+        self._ctx = ctx
+        self._default = default
+        self._factory = value_factory(default)
+        self.data: dict[Any, Any] = {}
+
+    @property
+    def value(self) -> Any:
+        """The value of the current key, or the default."""
+        try:
+            return self.data[self._ctx.key]
+        except KeyError:
+            pass
+        except TypeError:
+            check_hashable(self._ctx)
+            raise
+        if self._factory is None:
+            return self._default
+        made = self.data[self._ctx.key] = self._factory()
+        return made
+
+    @value.setter
+    def value(self, new: Any) -> None:
+        try:
+            self.data[self._ctx.key] = new
+        except TypeError:
+            check_hashable(self._ctx)
+            raise
+
+    def clear(self) -> None:
+        """Forget the value of the current key."""
+        self.data.pop(self._ctx.key, None)
+
+    def sweep(self, now: float) -> int:
+        return 0
+
+    def keys(self) -> Iterator[Any]:
+        return iter(self.data)
+
+    def entries(self) -> list[list[Any]]:
+        return [[key, value] for key, value in self.data.items()]
+
+    def load(self, entries: list[list[Any]], owns: Callable[[Any], bool]) -> None:
+        self.data.clear()
+        self.data.update((key, value) for key, value in entries if owns(key))
+
+
+class MemoryListState:
+    """A list per key."""
+
+    __slots__ = ("_ctx", "data")
+
+    kind = "list"
+
+    def __init__(self, ctx: RuntimeContext) -> None:
+        self._ctx = ctx
+        self.data: dict[Any, list[Any]] = {}
+
+    def append(self, item: Any) -> None:
+        """Add to the list of the current key."""
+        try:
+            self.data[self._ctx.key].append(item)
+        except KeyError:
+            self.data[self._ctx.key] = [item]
+        except TypeError:
+            check_hashable(self._ctx)
+            raise
+
+    def get(self) -> list[Any]:
+        """A copy of the list of the current key."""
+        try:
+            return list(self.data.get(self._ctx.key, ()))
+        except TypeError:
+            check_hashable(self._ctx)
+            raise
+
+    def clear(self) -> None:
+        """Forget the list of the current key."""
+        self.data.pop(self._ctx.key, None)
+
+    def sweep(self, now: float) -> int:
+        return 0
+
+    def keys(self) -> Iterator[Any]:
+        return iter(self.data)
+
+    def entries(self) -> list[list[Any]]:
+        return [[key, list(items)] for key, items in self.data.items()]
+
+    def load(self, entries: list[list[Any]], owns: Callable[[Any], bool]) -> None:
+        self.data.clear()
+        self.data.update((key, list(items)) for key, items in entries if owns(key))
+
+
+class MemoryMapState:
+    """A mapping per key."""
+
+    __slots__ = ("_ctx", "data")
+
+    kind = "map"
+
+    def __init__(self, ctx: RuntimeContext) -> None:
+        self._ctx = ctx
+        self.data: dict[Any, dict[Any, Any]] = {}
+
+    def _fields(self) -> dict[Any, Any] | None:
+        try:
+            return self.data.get(self._ctx.key)
+        except TypeError:
+            check_hashable(self._ctx)
+            raise
+
+    def get(self, field: Any, default: Any = None) -> Any:
+        """The value of ``field`` for the current key."""
+        fields = self._fields()
+        return default if fields is None else fields.get(field, default)
+
+    def put(self, field: Any, value: Any) -> None:
+        """Set ``field`` for the current key."""
+        fields = self._fields()
+        if fields is None:
+            self.data[self._ctx.key] = {field: value}
+        else:
+            fields[field] = value
+
+    def remove(self, field: Any) -> None:
+        """Forget ``field``; nothing happens if it is not there."""
+        fields = self._fields()
+        if fields is not None:
+            fields.pop(field, None)
+            if not fields:
+                del self.data[self._ctx.key]
+
+    def items(self) -> Iterator[tuple[Any, Any]]:
+        """``(field, value)`` of the current key, as they were at the call."""
+        return iter(list((self._fields() or {}).items()))
+
+    def clear(self) -> None:
+        """Forget all fields of the current key."""
+        self.data.pop(self._ctx.key, None)
+
+    def sweep(self, now: float) -> int:
+        return 0
+
+    def keys(self) -> Iterator[Any]:
+        return iter(self.data)
+
+    def entries(self) -> list[list[Any]]:
+        return [[key, [[f, v] for f, v in fields.items()]] for key, fields in self.data.items()]
+
+    def load(self, entries: list[list[Any]], owns: Callable[[Any], bool]) -> None:
+        self.data.clear()
+        self.data.update((key, dict(fields)) for key, fields in entries if owns(key))
