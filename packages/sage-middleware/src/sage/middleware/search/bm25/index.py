@@ -79,7 +79,7 @@ class BM25Index:
         self._segments: list[Segment] = []
         self._tail = Tail(0)
         self._owner: Ints = np.empty(0, np.int32)
-        self._lengths: Ints = np.empty(0, np.int32)
+        self._lengths: Floats = np.empty(0, np.float32)
         self._table: Floats = np.empty(0, np.float32)
         self._slots = 0
         self._documents = 0
@@ -290,7 +290,7 @@ class BM25Index:
             capacity = max(1024, self._slots + self._slots // 2)
             extra = capacity - len(self._owner)
             self._owner = np.concatenate([self._owner, np.full(extra, _NOBODY, np.int32)])
-            self._lengths = np.concatenate([self._lengths, np.zeros(extra, np.int32)])
+            self._lengths = np.concatenate([self._lengths, np.zeros(extra, np.float32)])
             self._table = np.zeros(capacity, np.float32)
 
     def _insert(self, slots: list[int], texts: list[str]) -> None:
@@ -462,4 +462,4 @@ class BM25Index:
         self._next_serial = state.next_serial
         self._tail = Tail(self._serial())
         self._documents = int(np.count_nonzero(state.owner != _NOBODY))
-        self._words = int(state.lengths.sum(dtype=np.int64))
+        self._words = int(state.lengths.sum(dtype=np.float64))

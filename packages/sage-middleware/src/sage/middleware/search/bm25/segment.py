@@ -12,6 +12,17 @@ Floats: TypeAlias = npt.NDArray[np.float32]
 Offsets: TypeAlias = npt.NDArray[np.int64]
 
 
+def saturate(
+    tfs: Ints, lengths: Floats, base: float, per_word: float, out: Floats | None = None
+) -> Floats:
+    """``tf / (tf + base + per_word * length)``, in one order of rounding everywhere."""
+    tf = tfs.astype(np.float32)
+    out = np.multiply(lengths, np.float32(per_word), out=out)
+    out += np.float32(base)
+    out += tf
+    return np.divide(tf, out, out=out)
+
+
 class Segment:
     """Postings of a fixed set of documents.
 
@@ -74,7 +85,7 @@ class Segment:
         return int(self._live[row])
 
     def postings(
-        self, row: int, epoch: int, lengths: Ints, owner: Ints, base: float, per_word: float
+        self, row: int, epoch: int, lengths: Floats, owner: Ints, base: float, per_word: float
     ) -> tuple[Ints, Floats, float]:
         """Slots, impacts ``tf / (tf + k1 * (1 - b + b * length / mean))`` and the highest of them.
 
@@ -91,11 +102,7 @@ class Segment:
         start, end = self.starts[row], self.starts[row + 1]
         docs, impacts = self.docs[start:end], self._impacts[start:end]
         if self._epochs[row] != epoch:
-            tf = self.tfs[start:end].astype(np.float32)
-            np.multiply(lengths[docs], np.float32(per_word), out=impacts)
-            impacts += np.float32(base)
-            impacts += tf
-            np.divide(tf, impacts, out=impacts)
+            saturate(self.tfs[start:end], lengths[docs], base, per_word, out=impacts)
             if self.dead:
                 impacts[owner[docs] != self.serial] = 0.0
             self._bounds[row] = impacts.max()

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sage.common.errors import ServiceError
-from sage.middleware.search.bm25.segment import Ints, Segment
+from sage.middleware.search.bm25.segment import Floats, Ints, Segment
 from sage.middleware.search.text.analyzer import ANALYSIS_VERSION
 
 _FORMAT = "sage-bm25/1"
@@ -43,7 +43,7 @@ class State:
     terms: Sequence[str]
     segments: list[Segment]
     owner: Ints
-    lengths: Ints
+    lengths: Floats
     next_serial: int
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from sage.middleware.search.bm25.segment import Floats, Ints, Segment, from_keys
+from sage.middleware.search.bm25.segment import Floats, Ints, Segment, from_keys, saturate
 
 
 class Tail:
@@ -52,17 +52,13 @@ class Tail:
         return len(postings) if postings else 0
 
     def postings(
-        self, term: int, lengths: Ints, base: float, per_word: float
+        self, term: int, lengths: Floats, base: float, per_word: float
     ) -> tuple[Ints, Floats, float]:
         """Slots ascending, impacts and the highest of them; see ``Segment.postings``."""
         items = sorted(self._postings[term].items())
         table = np.array(items, np.int32)
-        docs, tf = table[:, 0].copy(), table[:, 1].astype(np.float32)
-        # Written as the segment computes it, so that sealing changes no score by a rounding.
-        impacts = lengths[docs] * np.float32(per_word)
-        impacts += np.float32(base)
-        impacts += tf
-        np.divide(tf, impacts, out=impacts)
+        docs = table[:, 0].copy()
+        impacts = saturate(table[:, 1], lengths[docs], base, per_word)
         return docs, impacts, float(impacts.max())
 
     def _entries(self) -> Iterator[tuple[int, int]]:
