@@ -183,3 +183,21 @@ def test_scripts_parse_and_are_executable(root: Path, script: str) -> None:
     assert os.access(root / script, os.X_OK)
     done = subprocess.run(["bash", "-n", str(root / script)], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_reinstall_makes_the_environment_anew(checkout: Path, tmp_path: Path) -> None:
+    # Phase 1 needs the registry, so an empty lock stands for it: what is removed and made again,
+    # and that nothing is taken for installed afterwards, is the subject here.
+    site = give_third_party_packages(checkout)
+    (site / "left_over.py").write_text("")
+    (checkout / "requirements/base.lock").write_text("# nothing\n")
+    done = run(
+        checkout / "quickstart.sh", "--reinstall", "--setup-only", cwd=tmp_path, home=tmp_path
+    )
+    assert not (site / "left_over.py").exists()
+    assert "creating .venv" in done.stdout
+    assert "installing the base" in done.stdout
+    # The second phase then fails for want of hatchling, with its output shown, and says so.
+    assert done.returncode == 1
+    assert "hatchling" in done.stderr
+    assert not (site / "sage").exists()
