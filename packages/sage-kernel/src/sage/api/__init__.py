@@ -1,0 +1,100 @@
+"""Public API of SAGE: environments, streams, the function contracts of steps and retry policies.
+
+Names are loaded on first use, so that importing one contract does not pay for the others.
+Predecessor: ``sage.common``; successor: ``sage.kernel.graph``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sage.api.base_environment import BaseEnvironment
+    from sage.api.local_environment import LocalEnvironment
+
+    from sage.api.context import RuntimeContext
+    from sage.api.datastream import (
+        ConnectedStreams,
+        DataStream,
+        KeyedStream,
+        RoutedStream,
+        SinkHandle,
+    )
+    from sage.api.functions import (
+        BaseFunction,
+        BatchFunction,
+        CoMapFunction,
+        FilterFunction,
+        FlatMapFunction,
+        JoinFunction,
+        KeyByFunction,
+        MapFunction,
+        ProcessFunction,
+        SinkFunction,
+        SourceFunction,
+        StopSignal,
+    )
+    from sage.api.retry import RetryPolicy
+
+_HOMES = {
+    "BaseEnvironment": "base_environment",
+    "BaseFunction": "functions",
+    "BatchFunction": "functions",
+    "CoMapFunction": "functions",
+    "ConnectedStreams": "datastream",
+    "DataStream": "datastream",
+    "FilterFunction": "functions",
+    "FlatMapFunction": "functions",
+    "JoinFunction": "functions",
+    "KeyByFunction": "functions",
+    "KeyedStream": "datastream",
+    "LocalEnvironment": "local_environment",
+    "MapFunction": "functions",
+    "ProcessFunction": "functions",
+    "RetryPolicy": "retry",
+    "RoutedStream": "datastream",
+    "RuntimeContext": "context",
+    "SinkFunction": "functions",
+    "SinkHandle": "datastream",
+    "SourceFunction": "functions",
+    "StopSignal": "functions",
+}
+
+__all__ = [
+    "BaseEnvironment",
+    "BaseFunction",
+    "BatchFunction",
+    "CoMapFunction",
+    "ConnectedStreams",
+    "DataStream",
+    "FilterFunction",
+    "FlatMapFunction",
+    "JoinFunction",
+    "KeyByFunction",
+    "KeyedStream",
+    "LocalEnvironment",
+    "MapFunction",
+    "ProcessFunction",
+    "RetryPolicy",
+    "RoutedStream",
+    "RuntimeContext",
+    "SinkFunction",
+    "SinkHandle",
+    "SourceFunction",
+    "StopSignal",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module  # noqa: PLC0415
+
+    value = getattr(import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -161,7 +161,9 @@ class RuntimeContext:
         """Add to a custom counter, shown in ``job.metrics()`` under the step."""
         self._counters[name] = self._counters.get(name, 0) + amount
 
-    def value_state(self, name: str, default: Any = None, *, ttl: float | None = None) -> ValueState:
+    def value_state(
+        self, name: str, default: Any = None, *, ttl: float | None = None
+    ) -> ValueState:
         """One value per key. ``default`` is a value or a zero-argument factory; ``ttl`` in seconds."""
         return self._state_backend().value(name, default, ttl)  # type: ignore[no-any-return]
 

@@ -27,7 +27,7 @@ Right = TypeVar("Right")
 
 
 class StopSignal:
-    """A source may yield (or return from ``execute``) this to say that it has ended."""
+    """The ``execute`` of a source returns this (class or instance) to say that it has ended."""
 
     def __repr__(self) -> str:
         return "StopSignal()"
@@ -58,7 +58,9 @@ class BaseFunction:
         if cls.Config is not None and not isinstance(config, cls.Config):
             from sage.common.config import structure_config  # noqa: PLC0415 - attrs costs 40 ms
 
-            config = structure_config({**(config or {}), **overrides}, cls.Config, name=cls.__name__)
+            config = structure_config(
+                {**(config or {}), **overrides}, cls.Config, name=cls.__name__
+            )
         elif overrides:
             config = {**(config or {}), **overrides}
         self.config: Any = config
@@ -82,7 +84,8 @@ class SourceFunction(BaseFunction, Generic[Out]):
 
     def run(self) -> Iterator[Out]:
         """Yield the items; returning ends the stream. The default calls ``execute`` until it
-        returns (or raises) ``StopSignal``; ``None`` is skipped."""
+        returns (or raises) ``StopSignal``; ``None`` is skipped.
+        """
         while True:
             item = self.execute()
             if isinstance(item, StopSignal) or item is StopSignal:
@@ -128,7 +131,8 @@ class FilterFunction(BaseFunction, Generic[In]):
 
 class KeyByFunction(BaseFunction, Generic[In]):
     """Compute the key of an item. Keys must be hashable: str, bytes, int, float, bool, None or
-    tuples of these (partitioning uses a stable hash, not Python's salted one)."""
+    tuples of these (partitioning uses a stable hash, not Python's salted one).
+    """
 
     kind = "keyby"
 

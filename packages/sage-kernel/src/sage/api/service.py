@@ -62,7 +62,8 @@ class BaseService:
     """A service that knows its job and can call other services.
 
     ``ctx`` is there already inside ``__init__``. The engine calls ``open(ctx)`` once, before the
-    first task starts, and ``close()`` once, after the last task ended, also after failure or cancel.
+    first task starts, and ``close()`` once, after the last task ended, also after failure or
+    cancel.
     Methods are called from the threads of all steps at the same time: guard what they share.
     ``async def`` methods run on the job's event loop.
     """

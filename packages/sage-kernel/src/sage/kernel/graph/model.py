@@ -35,12 +35,32 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 KINDS = frozenset(
-    "source map flatmap filter keyby reduce union comap join route window batch process "
-    "fallback future sink".split()
+    [
+        "source",
+        "map",
+        "flatmap",
+        "filter",
+        "keyby",
+        "reduce",
+        "union",
+        "comap",
+        "join",
+        "route",
+        "window",
+        "batch",
+        "process",
+        "fallback",
+        "future",
+        "sink",
+    ]
 )
 
 DEFAULT_ROUTE = "default"
-"""Port of a route node that takes the items whose route name no other port has."""
+"""Port of a route node that takes the items whose route name no other port has. When nothing reads
+it, an item that lands there is an error of the route step."""
+
+DEAD_LETTER = "dead_letter"
+"""Port of any node: its dead letters, as dicts (``job, operator, uid, item_id, item, error``)."""
 
 
 class FunctionSpec:
@@ -194,8 +214,11 @@ class Node:
             node has several (comap: two, fallback: in order).
         params: Settings of the kind: window ``{"type": "count"|"time", "size", "slide"}``, batch
             ``{"size", "timeout"}``, join ``{"match": "all"|"one", "how": "inner"|"left"|"right"
-            |"outer", "window": seconds}``, reduce ``{"initial"}``, route ``{"ports": (...)}``,
-            future ``{"filled_by": Edge, "max_items": int|None}``.
+            |"outer", "window": seconds}``, reduce ``{"initial"}`` (absent: the first item of
+            the key; callable: called once per key), route ``{"ports": (...)}`` (named ports; the
+            default port is always there), future ``{"filled_by": Edge, "max_items": int|None}``,
+            source ``{"finite": True}`` for batches, ``{"loop": name}`` on the steps of an
+            ``iterate`` (their functions then are adapters, see ``sage.kernel.graph.loops``).
         inputs: Edges, in order; comap and join: exactly two.
         in_type, out_type: Declared types, ``None`` when unknown.
         location: ``(file, line)`` of the user's call, for messages.
@@ -274,3 +297,18 @@ class StreamGraph:
             for i, edge in enumerate(node.inputs)
             if edge.source == node_id
         ]
+
+    def is_keyed(self, edge: Edge) -> bool:
+        """Whether a key travels beside the items of ``edge``: after key_by, and further through
+        steps that hand on the items as they are (filter, route).
+        """
+        seen: set[int] = set()
+        while edge.source in self.nodes and edge.source not in seen and edge.port != DEAD_LETTER:
+            seen.add(edge.source)
+            node = self.nodes[edge.source]
+            if node.kind == "keyby":
+                return True
+            if node.kind not in ("filter", "route") or not node.inputs:
+                return False
+            edge = node.inputs[0]
+        return False

@@ -1,0 +1,93 @@
+"""The configuration keys of an environment, in one table.
+
+Predecessor: ``LocalEnvironment(name, config)`` and the ``config`` of a spec file; successor: the
+compiler and the runtime, which read ``graph.config``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from sage.common.errors import GraphError
+from sage.kernel.graph.options import suggest
+
+
+class Setting(NamedTuple):
+    """One configuration key.
+
+    Attributes:
+        types: Accepted types.
+        minimum: Smallest accepted number, or ``None``.
+        meaning: One line with its unit and default.
+    """
+
+    types: tuple[type, ...]
+    minimum: float | None
+    meaning: str
+
+
+SETTINGS: dict[str, Setting] = {
+    "batch_bytes": Setting((int,), 1, "bytes a channel holds before its producer waits"),
+    "channel_capacity": Setting((int,), 1, "items a channel holds before its producer waits"),
+    "data_dir": Setting((str,), None, "directory of the job's files; default: the user's data"),
+    "dead_letter_dir": Setting((str,), None, "directory of the dead letter files (JSONL)"),
+    "debug": Setting((bool,), None, "run operator by operator, item by item; default false"),
+    "fusion": Setting((bool,), None, "fuse chains of steps into one task; default true"),
+    "inline": Setting((bool,), None, "inline simple lambdas into fused chains; default true"),
+    "lineage": Setting((bool,), None, "derive record ids and show them in errors; default true"),
+    "max_in_flight": Setting((int,), 1, "calls of an async step in flight by default"),
+    "metrics": Setting((bool,), None, "measure operators; default true"),
+    "metrics_port": Setting((int,), 0, "port of the Prometheus text on loopback; default: none"),
+    "processes": Setting((int,), 1, "worker processes of executor='process'; default: all cores"),
+    "shutdown_timeout": Setting((int, float), 0, "seconds that cancel waits for running calls"),
+    "uvloop": Setting((bool,), None, "use uvloop where it is installed; default true"),
+}
+"""Everything ``LocalEnvironment`` takes as configuration; anything else is a mistake."""
+
+
+def check_settings(config: Mapping[str, Any] | None, owner: str) -> dict[str, Any]:
+    """A checked copy of ``config``.
+
+    Args:
+        config: Key → value; ``None`` values mean "the default" and are left out.
+        owner: Whose configuration it is, for messages.
+
+    Raises:
+        GraphError: A key is unknown or a value has another type; all problems are listed.
+    """
+    if config is None:
+        return {}
+    if not isinstance(config, Mapping):
+        raise GraphError(f"{owner}: config must be a mapping, got {config!r}")
+    problems = []
+    for key, value in config.items():
+        setting = SETTINGS.get(key)
+        if setting is None:
+            problems.append(
+                f"unknown config key {key!r}{suggest(str(key), SETTINGS)} "
+                f"(known: {', '.join(SETTINGS)})"
+            )
+        elif value is not None:
+            problem = _problem(key, value, setting)
+            if problem:
+                problems.append(problem)
+    if problems:
+        raise GraphError(f"{owner}: {'; '.join(problems)}")
+    return {
+        key: str(value) if hasattr(value, "__fspath__") else value
+        for key, value in config.items()
+        if value is not None
+    }
+
+
+def _problem(key: str, value: Any, setting: Setting) -> str | None:
+    if str in setting.types and hasattr(value, "__fspath__"):
+        return None
+    wrong_bool = isinstance(value, bool) and bool not in setting.types
+    if wrong_bool or not isinstance(value, setting.types):
+        expected = " or ".join(kind.__name__ for kind in setting.types)
+        return f"config key {key!r} must be {expected} ({setting.meaning}), got {value!r}"
+    if setting.minimum is not None and value < setting.minimum:
+        return f"config key {key!r} must be >= {setting.minimum}, got {value!r}"
+    return None
