@@ -1,0 +1,528 @@
+"""Generated code of a segment: one function over a batch, with every fused step in it.
+
+Each user call stands on a line of its own inside its own ``try`` (free in CPython 3.11 and later until it
+raises), so a failing item is handled where it failed, by the policy of its step, and the loop goes
+on; nothing runs twice. Counters are locals, written back once per batch. The source text is kept in
+``linecache``, so tracebacks and debuggers show it.
+
+Names in generated code: ``f3`` the function of node 3, ``v3`` its output, ``k3`` the key it computed,
+``a7``/``c7`` append and channel of output 7, ``d3`` drops, ``e3`` expansions, ``H``/``AH`` the error handler.
+"""
+
+from __future__ import annotations
+
+import linecache
+from typing import Any
+
+from sage.kernel.compiler.model import ChannelPlan, ExecutionGraph, SegmentPlan
+from sage.kernel.graph.model import DEFAULT_ROUTE, Node
+
+OPERATOR_KINDS = frozenset({"window", "batch", "process"})
+
+
+class Generated:
+    """Source text and what it needs.
+
+    Attributes:
+        source: Text of a module that defines ``make(env)`` returning the function.
+        counters: Names of the counters the function adds to ``K``, in order.
+    """
+
+    __slots__ = ("counters", "source")
+
+    def __init__(self, source: str, counters: list[str]) -> None:
+        self.source = source
+        self.counters = counters
+
+
+class SegmentCode:
+    """Writes the functions of one segment.
+
+    Args:
+        plan: The execution graph. segment: The segment.
+        inlined: Expression of a step over ``_``-named input, by node id, where its body may be inlined.
+        profile: Time every call (``T``, ``obs`` per node) instead of none.
+        lineage: Record the input position of every output (segments that are not one-to-one).
+    """
+
+    def __init__(
+        self,
+        plan: ExecutionGraph,
+        segment: SegmentPlan,
+        *,
+        inlined: dict[int, tuple[str, str]] | None = None,
+        profile: bool = False,
+        lineage: bool = True,
+    ) -> None:
+        self.plan = plan
+        self.segment = segment
+        self.inlined = inlined or {}
+        self.profile = profile
+        self.asynchronous = segment.mode == "async"
+        self.gated = segment.mode in ("async", "parallel")
+        self.outputs: dict[int, list[ChannelPlan]] = {}
+        for channel in segment.outputs:
+            self.outputs.setdefault(channel.source, []).append(channel)
+        self.one_to_one = is_one_to_one(plan, segment)
+        self.parents = lineage and bool(segment.outputs) and not self.one_to_one and not self.gated
+        self.lines: list[str] = []
+        self.names: dict[str, str] = {}
+        self.counters: list[str] = []
+
+    # ------------------------------------------------------------------ entries
+
+    def source(self, node: Node, most: str = "most") -> Generated:
+        """``run(it, most) -> int``: pull up to ``most`` items straight through the steps."""
+        self._use("islice", "islice")
+        self._line(1, "n = 0")
+        self._body_begin()
+        self._line(2, f"for v{node.id} in islice(it, {most}):")
+        self._line(3, "n += 1")
+        self._emit_consumers(node, 3, "continue")
+        return self._finish("it, most", "n")
+
+    def batch(self, node: Node, index: int, *, keyed: bool) -> Generated:
+        """``run(batch)``: items that arrive at input ``index`` of ``node``."""
+        counted = self.parents
+        self._line(1, "n = -1" if counted else "n = iter(batch)")
+        self._body_begin()
+        key = self.plan.key_of.get((node.id, index)) if keyed else None
+        target = f"k{key.id}, x" if key is not None else "x"
+        self._line(2, f"for {target} in {'batch' if counted else 'n'}:")
+        if counted:
+            self._line(3, "n += 1")
+        self._emit_node(node, index, "x", 3, "continue")
+        return self._finish("batch", "len(batch)")
+
+    def outputs_of(self, node: Node) -> Generated:
+        """``run(batch)``: values that ``node`` put out by itself (timers, end of input)."""
+        self._line(1, "n = 0")
+        self._body_begin()
+        self._line(2, f"for v{node.id} in batch:")
+        self._count(3, node, "e")
+        self._emit_consumers(node, 3, "continue")
+        return self._finish("batch", "len(batch)")
+
+    def item(self, node: Node, index: int) -> Generated:
+        """``run(x, out, n)`` (async or parallel): one item; ``out((channel, value))`` per output; ``n`` is
+        whatever the runtime wants to be told where the item came from when it fails.
+        """
+        self._line(1, "while True:")
+        self._emit_node(node, index, "x", 2, "break")
+        self._line(2, "break")
+        return self._finish_item()
+
+    # ------------------------------------------------------------------ walking
+
+    def _emit_consumers(self, node: Node, depth: int, skip: str, var: str | None = None) -> None:
+        var = var or f"v{node.id}"
+        inner = self.plan.inner_consumers(node)
+        outer = self.outputs.get(node.id, [])
+        if node.kind == "route":
+            self._emit_route(node, var, inner, outer, depth)
+            return
+        for channel in outer:
+            self._emit_out(channel, var, depth)
+        for nth, (consumer, index, _) in enumerate(inner):
+            self._emit_branch(consumer, index, var, depth, skip, last=nth == len(inner) - 1)
+
+    def _emit_branch(
+        self, consumer: Node, index: int, var: str, depth: int, skip: str, *, last: bool
+    ) -> None:
+        if last:
+            self._emit_node(consumer, index, var, depth, skip)
+            return
+        self._line(depth, "while True:")
+        self._emit_node(consumer, index, var, depth + 1, "break")
+        self._line(depth + 1, "break")
+
+    def _emit_out(self, channel: ChannelPlan, var: str, depth: int) -> None:
+        cid = channel.id
+        if self.gated:
+            value = f"(k{self._key_of(channel).id}, {var})" if channel.keyed else var
+            self._line(depth, f"out(({cid}, {value}))")
+            return
+        if channel.keyed:
+            self._use(f"put{cid}", f"P[{cid}]")
+            self._line(depth, f"put{cid}(k{self._key_of(channel).id}, {var})")
+        elif channel.counted:
+            self._use(f"put{cid}", f"P[{cid}]")
+            self._line(depth, f"put{cid}({var})")
+        else:
+            self._use(f"a{cid}", f"C[{cid}].items.append")
+            self._use(f"c{cid}", f"C[{cid}]")
+            self._line(depth, f"a{cid}({var})")
+            self._line(depth, f"if c{cid}.waiting: c{cid}.wake()")
+            if self.segment.source is not None:
+                self._use(f"i{cid}", f"C[{cid}].items")
+                self._line(depth, f"if len(i{cid}) + c{cid}.in_hand >= c{cid}.limit: c{cid}.block()")
+        if self.parents:
+            self._use(f"p{cid}", f"parents[{cid}]")
+            self._line(depth, f"p{cid}(n)")
+
+    def _key_of(self, channel: ChannelPlan) -> Node:
+        return self.plan.key_of[channel.target, channel.index]
+
+    def _emit_route(
+        self,
+        node: Node,
+        var: str,
+        inner: list[tuple[Node, int, str | None]],
+        outer: list[ChannelPlan],
+        depth: int,
+    ) -> None:
+        """Consumers by port: an ``if`` chain on the route name; the default port takes the rest."""
+        ports: dict[str | None, None] = {}
+        for _, _, port in inner:
+            ports[port] = None
+        for channel in outer:
+            ports[channel.port] = None
+        named = [p for p in ports if p != DEFAULT_ROUTE]
+        known = [p for p in node.params.get("ports", ()) if p != DEFAULT_ROUTE]
+        word = "if"
+        for port in [*named, *(p for p in known if p not in ports)]:
+            self._line(depth, f"{word} r{node.id} == {port!r}:")
+            word = "elif"
+            self._emit_port(node, var, inner, outer, port, depth + 1)
+        if DEFAULT_ROUTE in ports:
+            self._line(depth, "else:" if word == "elif" else "if True:")
+            self._emit_port(node, var, inner, outer, DEFAULT_ROUTE, depth + 1)
+        elif known or named:
+            self._line(depth, "else:")
+            self._line(depth + 1, f"NR({node.id}, r{node.id}, {var})")
+
+    def _emit_port(
+        self,
+        node: Node,
+        var: str,
+        inner: list[tuple[Node, int, str | None]],
+        outer: list[ChannelPlan],
+        port: str | None,
+        depth: int,
+    ) -> None:
+        before = len(self.lines)
+        for channel in outer:
+            if channel.port == port:
+                self._emit_out(channel, var, depth)
+        for consumer, index, p in inner:
+            if p == port:
+                self._emit_branch(consumer, index, var, depth, "break", last=False)
+        if len(self.lines) == before:
+            self._line(depth, "pass")
+
+    # ------------------------------------------------------------------ nodes
+
+    def _emit_node(self, node: Node, index: int, var: str, depth: int, skip: str) -> None:
+        getattr(self, f"_node_{self._writer(node)}")(node, index, var, depth, skip)
+
+    def _writer(self, node: Node) -> str:
+        if node.kind in OPERATOR_KINDS:
+            return "operator"
+        if node.kind == "join" and not self._plain_join(node):
+            return "operator"
+        return {"fallback": "map", "sink": "map"}.get(node.kind, node.kind)
+
+    def _plain_join(self, node: Node) -> bool:
+        p = node.params
+        return p.get("how", "inner") == "inner" and p.get("window") is None
+
+    def _call(self, node: Node, args: str) -> str:
+        inline = self.inlined.get(node.id)
+        if inline is not None and not self.profile:
+            name, body = inline
+            return body.replace(name, args)
+        function = f"f{node.id}"
+        self._use(function, f"F[{node.id}]")
+        return ("await " if self._awaits(node) else "") + f"{function}({args})"
+
+    def _awaits(self, node: Node) -> bool:
+        return self.asynchronous and self._flag(node, "async")
+
+    def _guard(
+        self, node: Node, depth: int, skip: str, var: str, body: list[str], rescued: list[str]
+    ) -> None:
+        """``try`` around the call; ``rescued`` is what to do with a value the policy gave."""
+        timed = self.profile
+        self._set_key(node, depth)
+        self._line(depth, "try:")
+        if timed:
+            self._use("pc", "pc")
+            self._use(f"obs{node.id}", f"OBS[{node.id}]")
+            self._line(depth + 1, "t = pc()")
+        for line in body:
+            self._line(depth + 1, line)
+        if timed:
+            self._line(depth + 1, f"obs{node.id}(pc() - t)")
+        self._line(depth, "except Exception as error:")
+        handler = "await AH" if self.asynchronous else "H"
+        self._use("AH" if self.asynchronous else "H", "AH" if self.asynchronous else "H")
+        self._use("SKIP", "SKIP")
+        key = self._key_var(node)
+        self._line(depth + 1, f"r = {handler}({node.id}, {var}, error, n, {key})")
+        self._line(depth + 1, f"if r is SKIP: {skip}")
+        for line in rescued:
+            self._line(depth + 1, line)
+
+    def _key_var(self, node: Node) -> str:
+        key = self._input_key(node, 0)
+        return f"k{key.id}" if key is not None and self._flag(node, "uses_key") else "None"
+
+    def _flag(self, node: Node, name: str) -> bool:
+        return name in self.plan.flags[node.id]
+
+    def _input_key(self, node: Node, index: int) -> Node | None:
+        return self.plan.key_of.get((node.id, index))
+
+    def _set_key(self, node: Node, depth: int, index: int = 0) -> None:
+        key = self._input_key(node, index)
+        if key is not None and self._flag(node, "context_key"):
+            self._use(f"x{node.id}", f"X[{node.id}]")
+            self._line(depth, f"x{node.id}.key = k{key.id}")
+
+    def _node_map(self, node: Node, index: int, var: str, depth: int, skip: str) -> None:
+        out = f"v{node.id}"
+        if node.kind == "sink":
+            self._guard(node, depth, skip, var, [self._call(node, var)], ["pass"])
+            return
+        self._guard(node, depth, skip, var, [f"{out} = {self._call(node, var)}"], [f"{out} = r"])
+        if self.profile and not self.asynchronous:
+            self._use("COROUTINE", "COROUTINE")
+            self._line(depth, f"if {out}.__class__ is COROUTINE: NC({node.id}, {out})")
+        self._emit_consumers(node, depth, skip)
+
+    def _node_filter(self, node: Node, index: int, var: str, depth: int, skip: str) -> None:
+        if self.profile:
+            kept = f"v{node.id}"
+            self._guard(node, depth, skip, var, [f"{kept} = {self._call(node, var)}"], [f"{kept} = r"])
+            self._line(depth, f"if not {kept}:")
+            self._count(depth + 1, node, "d")
+            self._line(depth + 1, skip)
+        else:
+            name = self._counter(node, "d")
+            drop = [f"    {name} += 1", f"    {skip}"]
+            test = self._call(node, var)
+            self._guard(
+                node,
+                depth,
+                skip,
+                var,
+                [f"if not ({test}):", *drop],
+                ["if not r:", *drop],
+            )
+        self._emit_consumers(node, depth, skip, var)
+
+    def _node_flatmap(self, node: Node, index: int, var: str, depth: int, skip: str) -> None:
+        out = f"v{node.id}"
+        if self._flag(node, "async_generator"):
+            self._flat(node, var, depth, skip, f"async for {out} in {self._plain_call(node, var)}:")
+            return
+        call = self._call(node, var)
+        items = f"w{node.id}"
+        if self._flag(node, "materialise"):
+            self._use("LIST", "LIST")
+            body = [f"{items} = {call}", f"{items} = () if {items} is None else LIST({items})"]
+        else:
+            body = [f"{items} = {call}", f"if {items} is None: {items} = ()"]
+        self._guard(node, depth, skip, var, body, [f"{items} = () if r is None else r"])
+        self._flat(node, var, depth, skip, f"for {out} in {items}:")
+
+    def _plain_call(self, node: Node, args: str) -> str:
+        self._use(f"f{node.id}", f"F[{node.id}]")
+        return f"f{node.id}({args})"
+
+    def _flat(self, node: Node, var: str, depth: int, skip: str, loop: str) -> None:
+        """A loop over outputs whose iteration itself is user code (a generator)."""
+        self._line(depth, "try:")
+        self._line(depth + 1, loop)
+        self._count(depth + 2, node, "e")
+        self._emit_consumers(node, depth + 2, "continue")
+        self._line(depth, "except Exception as error:")
+        handler = "await AH" if self.asynchronous else "H"
+        self._use("AH" if self.asynchronous else "H", "AH" if self.asynchronous else "H")
+        self._line(depth + 1, f"{handler}({node.id}, {var}, error, n, {self._key_var(node)}, True)")
+
+    def _node_keyby(self, node: Node, index: int, var: str, depth: int, skip: str) -> None:
+        if self._flag(node, "key_used"):
+            key = f"k{node.id}"
+            self._guard(node, depth, skip, var, [f"{key} = {self._call(node, var)}"], [f"{key} = r"])
+        self._emit_consumers(node, depth, skip, var)
+
+    def _node_union(self, node: Node, index: int, var: str, depth: int, skip: str) -> None:
+        self._count(depth, node, "e")
+        self._emit_consumers(node, depth, skip, var)
+
+    def _node_comap(self, node: Node, index: int, var: str, depth: int, skip: str) -> None:
+        out, function = f"v{node.id}", f"f{node.id}_{index}"
+        self._use(function, f"F[{node.id}][{index}]")
+        self._count(depth, node, "e")
+        self._set_key(node, depth, index)
+        awaits = "await " if self._awaits(node) else ""
+        self._guard(node, depth, skip, var, [f"{out} = {awaits}{function}({var})"], [f"{out} = r"])
+        self._emit_consumers(node, depth, skip)
+
+    def _node_route(self, node: Node, index: int, var: str, depth: int, skip: str) -> None:
+        name = f"r{node.id}"
+        self._use("NR", "NR")
+        self._guard(node, depth, skip, var, [f"{name} = {self._call(node, var)}"], [f"{name} = r"])
+        self._emit_consumers(node, depth, skip, var)
+
+    def _node_reduce(self, node: Node, index: int, var: str, depth: int, skip: str) -> None:
+        out, key = f"v{node.id}", f"k{self.plan.key_of[node.id, index].id}"
+        state, get = f"S{node.id}", f"g{node.id}"
+        self._use(state, f"STATE[{node.id}]")
+        self._use(get, f"STATE[{node.id}].get")
+        self._use("MISSING", "MISSING")
+        self._use(f"f{node.id}", f"F[{node.id}]")
+        body = [f"{out} = {get}({key}, MISSING)"]
+        if "initial" in node.params:
+            self._use(f"init{node.id}", f"INIT[{node.id}]")
+            body += [
+                f"if {out} is MISSING: {out} = init{node.id}()",
+                f"{state}[{key}] = {out} = f{node.id}({out}, {var})",
+            ]
+        else:
+            body += [f"{state}[{key}] = {out} = {var} if {out} is MISSING else f{node.id}({out}, {var})"]
+        self._guard(node, depth, skip, var, body, [f"{out} = r"])
+        self._emit_consumers(node, depth, skip)
+
+    def _node_join(self, node: Node, index: int, var: str, depth: int, skip: str) -> None:
+        """Symmetric hash join. A table holds the value itself while a key has one, else a ``Many``."""
+        nid = node.id
+        key = f"k{self.plan.key_of[nid, index].id}"
+        mine, other = (f"L{nid}", f"R{nid}") if index == 0 else (f"R{nid}", f"L{nid}")
+        for name, at in ((f"L{nid}", 0), (f"R{nid}", 1)):
+            self._use(name, f"STATE[{nid}][{at}]")
+        self._use("MISSING", "MISSING")
+        self._use("Many", "Many")
+        one = node.params.get("match", "all") == "one"
+        found, hit = f"o{nid}", f"m{nid}"
+        self._count(depth, node, "e")
+        if one:
+            self._use("take_first", "take_first")
+            self._line(depth, f"{found} = {other}.pop({key}, MISSING)")
+            self._line(depth, f"if {found} is MISSING:")
+        else:
+            self._line(depth, f"{found} = {other}.get({key}, MISSING)")
+        store = depth + 1 if one else depth
+        self._use("add_to", "add_to")
+        self._line(store, f"if {key} in {mine}: add_to({mine}, {key}, {var})")
+        self._line(store, f"else: {mine}[{key}] = {var}")
+        if one:
+            self._line(store, skip)
+            self._line(depth, f"if {found}.__class__ is Many:")
+            self._line(depth + 1, f"{found} = take_first({other}, {key}, {found})")
+            self._emit_pair(node, index, var, found, depth, skip)
+            return
+        self._line(depth, f"if {found} is MISSING: {skip}")
+        self._line(depth, f"for {hit} in ({found} if {found}.__class__ is Many else ({found},)):")
+        self._emit_pair(node, index, var, hit, depth + 1, "continue")
+
+    def _emit_pair(
+        self, node: Node, index: int, var: str, other: str, depth: int, skip: str
+    ) -> None:
+        out = f"v{node.id}"
+        args = f"{var}, {other}" if index == 0 else f"{other}, {var}"
+        self._use(f"f{node.id}", f"F[{node.id}]")
+        self._guard(
+            node, depth, skip, f"({args})", [f"{out} = f{node.id}({args})"], [f"{out} = r"]
+        )
+        self._count(depth, node, "m")
+        self._emit_consumers(node, depth, skip)
+
+    def _node_operator(self, node: Node, index: int, var: str, depth: int, skip: str) -> None:
+        """A stateful operator: a call that gives an iterable of outputs."""
+        call, items = f"op{node.id}", f"w{node.id}"
+        self._use(call, f"OP[{node.id}].process")
+        if len(node.inputs) > 1:
+            self._count(depth, node, "c")
+        key = self._input_key(node, index)
+        if key is not None:
+            self._use(f"x{node.id}", f"X[{node.id}]")
+            self._line(depth, f"x{node.id}.key = k{key.id}")
+        self._guard(
+            node, depth, skip, var, [f"{items} = {call}({var}, {index})"], [f"{items} = r"]
+        )
+        self._flat(node, var, depth, skip, f"for v{node.id} in {items}:")
+
+    # ------------------------------------------------------------------ writing
+
+    def _line(self, depth: int, text: str) -> None:
+        self.lines.append("    " * (depth + 1) + text)
+
+    def _use(self, name: str, expression: str) -> None:
+        self.names[name] = expression
+
+    def _counter(self, node: Node, letter: str) -> str:
+        name = f"{letter}{node.id}_n"
+        if name not in self.counters:
+            self.counters.append(name)
+        return name
+
+    def _count(self, depth: int, node: Node, letter: str) -> None:
+        self._line(depth, f"{self._counter(node, letter)} += 1")
+
+    def _body_begin(self) -> None:
+        self._line(1, "try:")
+
+    def _finish(self, args: str, n: str) -> Generated:
+        flush = ["finally:"]
+        flush += [f"    K[{i}] += {name}" for i, name in enumerate(self.counters)] or ["    pass"]
+        if n == "n":
+            flush.append("    N[0] = n")
+        body = [*self.lines, *("        " + line for line in flush)]
+        start = [f"        {name} = 0" for name in self.counters]
+        if n == "n":
+            body.append("        return n")
+            self._use("N", "N")
+        self._use("K", "K")
+        return self._module(args, [*start, *body], "def")
+
+    def _finish_item(self) -> Generated:
+        self._use("K", "K")
+        lines = [f"        {name} = 0" for name in self.counters]
+        if self.counters:
+            lines.append("        try:")
+            lines += ["    " + line for line in self.lines]
+            lines.append("        finally:")
+            lines += [f"            K[{i}] += {name}" for i, name in enumerate(self.counters)]
+        else:
+            lines += self.lines
+        return self._module("x, out, n", lines, "async def" if self.asynchronous else "def")
+
+    def _module(self, args: str, body: list[str], define: str) -> Generated:
+        bound = ", ".join(f"{name}={name}" for name in sorted(self.names))
+        text = ["def make(env):", "    globals().update(env)"]
+        text += [f"    {name} = {self.names[name]}" for name in sorted(self.names) if name != self.names[name]]
+        text.append(f"    {define} run({args}, {bound}):")
+        text += body
+        text.append("    return run")
+        return Generated("\n".join(text) + "\n", self.counters)
+
+
+def is_one_to_one(plan: ExecutionGraph, segment: SegmentPlan) -> bool:
+    """Whether every output channel has exactly one record per input record, in order, when
+    nothing fails with a policy that drops it.
+    """
+    for node in segment.nodes:
+        if node.kind not in ("source", "map", "keyby", "fallback", "sink"):
+            return False
+        if node.kind == "keyby" and node.options.on_error != "fail":
+            return False
+        if node.kind in ("map", "fallback") and node.options.on_error != "fail":
+            return False
+    return len({(c.target, c.index) for c in segment.inputs}) <= 1
+
+
+def load(generated: Generated, env: dict[str, Any], name: str) -> Any:
+    """Compile generated source; tracebacks and debuggers find it by its file name."""
+    filename = f"<sage {name}>"
+    code = compile(generated.source, filename, "exec")
+    linecache.cache[filename] = (
+        len(generated.source),
+        None,
+        generated.source.splitlines(keepends=True),
+        filename,
+    )
+    scope: dict[str, Any] = {}
+    exec(code, scope)  # noqa: S102 - source written by this module, values passed by name
+    return scope["make"](env)

@@ -1,0 +1,473 @@
+"""A run of a pipeline: its tasks, its state, and the handle a user holds.
+
+States and their transitions are the table in ``sage.kernel.runtime.states``.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from time import perf_counter, time
+from typing import Any
+
+from sage.api.context import RuntimeContext
+from sage.common.errors import JobCanceledError, JobError, JobFailedError
+from sage.kernel.compiler.model import ExecutionGraph, SegmentPlan
+from sage.kernel.graph.model import Node, StreamGraph
+from sage.kernel.runtime import states
+from sage.kernel.runtime.channel import ChannelAborted
+from sage.kernel.runtime.failure import TaskAbort, task_failed
+from sage.kernel.runtime.metrics import StepMetrics, describe
+from sage.kernel.runtime.task import Task
+
+
+class Job:
+    """Handle of a submitted pipeline. ``str(job)`` is its id.
+
+    Attributes:
+        id: Unique id of the run.
+        name: Name of the environment.
+    """
+
+    def __init__(self, job_id: str, graph: StreamGraph, plan: ExecutionGraph) -> None:
+        self.id = job_id
+        self.name = graph.name
+        self.inline = bool(graph.config.get("inline", True))
+        self.lineage = bool(graph.config.get("lineage", True))
+        self._graph = graph
+        self._plan = plan
+        self._tasks: list[Task] = []
+        self._status = states.CREATED
+        self._lock = threading.RLock()
+        self._ended = threading.Event()
+        self._wake = threading.Event()
+        self._resumed = threading.Event()
+        self._resumed.set()
+        self._left = 0
+        self._error: BaseException | None = None
+        self._observed = False
+        self._stop_sources = False
+        self._loop: Any = None
+        self._services: Any = None
+        self._dead_letters: Any = None
+        self._events: list[dict[str, Any]] = []
+        self._log: deque[str] = deque(maxlen=2000)
+        self._used: set[int] = set()
+        self._on_end: list[Callable[[Job], None]] = []
+        self._began = self._finished_at = 0.0
+        self._hooks: Any = None
+
+    def __str__(self) -> str:
+        return self.id
+
+    def __repr__(self) -> str:
+        return f"<Job {self.id} {self.name!r} {self._status}>"
+
+    # ------------------------------------------------------------------ for the user
+
+    @property
+    def status(self) -> str:
+        """One of CREATED, RUNNING, PAUSED, FAILING, CANCELING, FINISHED, FAILED, CANCELED."""
+        return self._status
+
+    def done(self) -> bool:
+        """Whether the job has ended, in whatever way."""
+        return self._ended.is_set()
+
+    def wait(self, timeout: float | None = None) -> Job:
+        """Wait for the end. Ctrl-C cancels the job cleanly and is raised again.
+
+        Args:
+            timeout: Seconds; ``None`` waits for ever.
+
+        Returns:
+            The job itself, FINISHED or CANCELED.
+
+        Raises:
+            JobFailedError: The job failed; ``TaskFailedError`` when a step did, with the cause.
+            TimeoutError: It is still running.
+        """
+        try:
+            ended = self._ended.wait(timeout)
+        except KeyboardInterrupt:
+            self.cancel()
+            raise
+        if not ended:
+            raise TimeoutError(f"job {self.name!r} ({self.id}) is still {self._status} after {timeout} s")
+        self._observed = True
+        if self._status == states.FAILED:
+            raise self.failure()
+        return self
+
+    def failure(self) -> BaseException:
+        """What ``wait`` raises for a failed job."""
+        error = self._error
+        if isinstance(error, JobFailedError):
+            return error
+        failed = JobFailedError(f"job {self.name!r} failed: {type(error).__name__}: {error}", job=self.name)
+        failed.__cause__ = error
+        return failed
+
+    def error(self) -> BaseException | None:
+        """The failure, or ``None``; unlike ``wait`` this neither waits nor raises."""
+        return self.failure() if self._status == states.FAILED else None
+
+    def result(self, timeout: float | None = None) -> Job:
+        """Like ``wait``, but a canceled job raises ``JobCanceledError``."""
+        self.wait(timeout)
+        if self._status == states.CANCELED:
+            raise JobCanceledError(f"job {self.name!r} ({self.id}) was canceled", job=self.name)
+        return self
+
+    def cancel(self, wait: bool = True, timeout: float | None = None) -> bool:
+        """Stop now: nothing more is pulled, waiting steps wake, running user calls end by themselves.
+
+        Args:
+            wait: Return only when the job has ended (not from inside a step).
+            timeout: Most seconds to wait.
+
+        Returns:
+            Whether the job has ended.
+        """
+        with self._lock:
+            if self._status in states.TERMINAL:
+                return True
+            if self._status != states.CANCELING:
+                self._to(states.CANCELING)
+                self._stop_sources = True
+                self._wake.set()
+                self._resumed.set()
+                for task in self._tasks:
+                    task.abort()
+        if wait and not self._inside():
+            return self._ended.wait(timeout)
+        return self._ended.is_set()
+
+    def pause(self) -> None:
+        """Stop pulling from sources; what is under way goes on. No effect unless RUNNING."""
+        with self._lock:
+            if self._status == states.RUNNING:
+                self._resumed.clear()
+                self._to(states.PAUSED)
+
+    def resume(self) -> None:
+        """Go on after ``pause``."""
+        with self._lock:
+            if self._status == states.PAUSED:
+                self._to(states.RUNNING)
+            self._resumed.set()
+
+    def metrics(self) -> dict[str, Any]:
+        """Numbers per operator; times in seconds, ratios 0..1.
+
+        Returns:
+            ``{"job", "name", "status", "seconds", "operators": {step name: {"in", "out", "errors",
+            "lost", "retries", "dead_letters", "queue", "in_flight", "busy", "idle",
+            "backpressured", "p50", "p95", "p99", ...}}}``.
+        """
+        operators: dict[str, Any] = {}
+        by_segment: dict[int, list[Task]] = {}
+        for task in self._tasks:
+            by_segment.setdefault(task.segment.id, []).append(task)
+        for node in self._plan.nodes.values():
+            segment = self._plan.segment_of[node.id]
+            operators[node.name] = self._describe(node, segment, by_segment[segment.id])
+        end = self._finished_at or perf_counter()
+        return {
+            "job": self.id,
+            "name": self.name,
+            "status": self._status,
+            "seconds": end - self._began if self._began else 0.0,
+            "operators": operators,
+        }
+
+    def prometheus(self) -> str:
+        """The metrics as Prometheus text."""
+        from sage.kernel.observe.prometheus import render  # noqa: PLC0415
+
+        return render(self.metrics())
+
+    def graph(self) -> dict[str, Any]:
+        """The logical graph as plain data."""
+        from sage.kernel.graph.render import to_dict  # noqa: PLC0415
+
+        return to_dict(self._graph)
+
+    def events(self) -> list[dict[str, Any]]:
+        """State changes: ``{"time" (unix seconds), "job", "status"}``, oldest first."""
+        return list(self._events)
+
+    def logs(self) -> list[str]:
+        """Lines the engine has to say about the run, oldest first (the last 2,000)."""
+        return list(self._log)
+
+    def dead_letters(self) -> list[dict[str, Any]]:
+        """The last dead letters; all of them are in the file ``dead_letter_path``."""
+        return [] if self._dead_letters is None else list(self._dead_letters.recent())
+
+    @property
+    def dead_letter_path(self) -> str | None:
+        """JSONL file of the items that failed under ``on_error="dead_letter"``."""
+        return None if self._dead_letters is None else str(self._dead_letters.path)
+
+    # ------------------------------------------------------------------ for the tasks
+
+    @property
+    def stopping(self) -> bool:
+        """Sources stop pulling: the job fails or is canceled."""
+        return self._stop_sources
+
+    @property
+    def paused(self) -> bool:
+        return not self._resumed.is_set()
+
+    def wait_resumed(self) -> None:
+        """Sources wait here while the job is paused."""
+        self._resumed.wait()
+
+    def sleep(self, seconds: float) -> bool:
+        """Wait, but not beyond a cancel; returns whether the job still runs."""
+        return not self._wake.wait(seconds)
+
+    async def sleep_async(self, seconds: float) -> None:
+        """Wait on the event loop (a cancel cancels the task itself)."""
+        import asyncio  # noqa: PLC0415
+
+        await asyncio.sleep(seconds)
+
+    def first_use(self, instance: Any) -> bool:
+        """Whether a shared instance is opened for the first time."""
+        with self._lock:
+            if id(instance) in self._used:
+                return False
+            self._used.add(id(instance))
+            return True
+
+    def loop(self) -> Any:
+        """The job's event loop, made on first use."""
+        with self._lock:
+            if self._loop is None:
+                from sage.kernel.runtime.loop import JobLoop  # noqa: PLC0415 - asyncio costs 60 ms
+
+                self._loop = JobLoop(self.name)
+                from sage.kernel.runtime.local.exit import hook  # noqa: PLC0415
+
+                hook(again=True)
+            return self._loop
+
+    def run_async(self, coroutine: Any) -> Any:
+        """Run a coroutine on the job's loop, for services."""
+        return self.loop().run(coroutine)
+
+    def make_context(
+        self, node: Node, subtask: int, parallelism: int, record_id: Callable[[], str | None]
+    ) -> RuntimeContext:
+        """The context of one step in one subtask."""
+        context = RuntimeContext(
+            job_id=self.id,
+            job_name=self.name,
+            operator=node.name,
+            uid=node.uid,
+            subtask=subtask,
+            parallelism=parallelism,
+            config=self._graph.config,
+            call_service=self._services.call if self._services is not None else None,
+            stopping=lambda: self._stop_sources,
+            record_id=record_id,
+        )
+        if "context_key" in self._plan.flags[node.id] or node.kind == "process":
+            from sage.kernel.state.backend import StateBackend  # noqa: PLC0415
+
+            StateBackend(context)
+        return context
+
+    def make_operator(self, node: Node, functions: Any, context: RuntimeContext) -> Any:
+        """The kernel's operator for a stateful step."""
+        from sage.kernel.operators.factory import make_operator  # noqa: PLC0415
+
+        if node.kind == "process":
+            given = tuple(functions.instances[node.id])
+        else:
+            given = (functions.calls[node.id],) if node.id in functions.calls else ()
+        return make_operator(node, given, context, context._state, time)
+
+    def dead_letter(
+        self, node: Node, item_id: str | None, item: Any, error: Exception, attempts: int
+    ) -> None:
+        """Write an item that failed for good."""
+        with self._lock:
+            if self._dead_letters is None:
+                from sage.kernel.runtime.local.letters import open_dead_letters  # noqa: PLC0415
+
+                self._dead_letters = open_dead_letters(self._graph.config, self.name, self.id)
+        self._dead_letters.write(
+            job=self.id,
+            operator=node.name,
+            uid=node.uid,
+            item_id=item_id,
+            item=item,
+            error=error,
+            attempts=attempts,
+        )
+
+    def closing_failed(self, segment: SegmentPlan, error: Exception) -> None:
+        """A step's ``close`` raised: the job fails with it unless it fails already."""
+        node = segment.nodes[-1]
+        self._fail(task_failed(self.name, node, None, "close()", error))
+
+    def log(self, line: str) -> None:
+        """Keep a line for ``logs()``."""
+        self._log.append(line)
+
+    # ------------------------------------------------------------------ life cycle
+
+    def start(self, tasks: list[Task], services: Any) -> None:
+        """Run the tasks. Called once by the runtime, after everything is connected."""
+        self._tasks = tasks
+        self._services = services
+        self._left = len(tasks)
+        self._began = perf_counter()
+        self._to(states.RUNNING)
+        asynchronous = [task for task in tasks if task.asynchronous]
+        for task in asynchronous:
+            task.connect(self.loop())  # type: ignore[attr-defined]
+        for task in asynchronous:
+            self.loop().start(task.run(), lambda future, t=task: self._async_done(t, future))  # type: ignore[attr-defined]
+        for task in tasks:
+            if not task.asynchronous:
+                threading.Thread(
+                    target=self._run_thread,
+                    args=(task,),
+                    name=f"sage-{self.name}-{task.segment.id}",
+                    daemon=True,
+                ).start()
+
+    def _run_thread(self, task: Task) -> None:
+        error: BaseException | None = None
+        try:
+            task.run()  # type: ignore[attr-defined]
+        except BaseException as raised:  # noqa: BLE001 - the task boundary
+            error = raised
+        self._task_done(task, error)
+
+    def _async_done(self, task: Task, future: Any) -> None:
+        error = None if future.cancelled() else future.exception()
+        threading.Thread(
+            target=self._task_done, args=(task, error), name="sage-end", daemon=True
+        ).start()
+
+    def _task_done(self, task: Task, error: BaseException | None) -> None:
+        if isinstance(error, TaskAbort):
+            error = error.error
+        if error is not None and not isinstance(error, ChannelAborted):
+            task.error = error
+            self._fail(error)
+            task.drop_inputs()
+        elif error is not None:
+            task.drop_inputs()
+        task.close_outputs()
+        if task.guard is not None:
+            task.guard.check()
+        with self._lock:
+            self._left -= 1
+            last = self._left == 0
+        if last:
+            self._finish()
+
+    def _fail(self, error: BaseException) -> None:
+        with self._lock:
+            if self._error is None:
+                self._error = error
+                self.log(str(error))
+            if self._status in (states.RUNNING, states.PAUSED):
+                self._to(states.FAILING)
+            self._stop_sources = True
+            self._resumed.set()
+
+    def _finish(self) -> None:
+        self._finished_at = perf_counter()
+        try:
+            if self._services is not None:
+                self._services.stop()
+        except Exception as error:  # noqa: BLE001 - the job boundary
+            self._fail(error)
+        try:
+            if self._loop is not None:
+                self._loop.stop()
+            if self._dead_letters is not None:
+                self._dead_letters.close()
+        finally:
+            with self._lock:
+                if self._status == states.CANCELING:
+                    self._to(states.CANCELED)
+                elif self._error is not None:
+                    self._to(states.FAILED)
+                else:
+                    self._to(states.FINISHED)
+            for call in self._on_end:
+                call(self)
+            self._ended.set()
+
+    def start_failed(self, error: BaseException) -> None:
+        """The services could not start: there is no task to wait for."""
+        self._error = error
+        self._to(states.FAILED)
+        if self._loop is not None:
+            self._loop.stop()
+        self._ended.set()
+
+    def when_ended(self, call: Callable[[Job], None]) -> None:
+        """Call ``call(job)`` on the last thread of the job, just before ``wait`` returns."""
+        self._on_end.append(call)
+
+    def _to(self, status: str) -> None:
+        if status not in states.JOB_TRANSITIONS[self._status]:
+            raise JobError(f"job {self.name!r} cannot go from {self._status} to {status}")
+        self._status = status
+        self._events.append({"time": time(), "job": self.id, "status": status})
+
+    def _inside(self) -> bool:
+        """Whether the caller is one of the job's own threads, which must not wait for the job."""
+        name = threading.current_thread().name
+        return name.startswith("sage-")
+
+    # ------------------------------------------------------------------ numbers
+
+    def _describe(self, node: Node, segment: SegmentPlan, tasks: list[Task]) -> dict[str, Any]:
+        step = StepMetrics()
+        into = out = queue = flight = 0
+        idle = blocked = elapsed = 0.0
+        counters: dict[str, float] = {}
+        now = perf_counter()
+        for task in tasks:
+            step.add(task.steps[node.id])
+            flow = task.flows()[node.id]
+            into, out = into + flow[0], out + flow[1]
+            if node is segment.nodes[0] or any(p.target == node.id for p, _ in task.inputs):
+                queue += sum(len(c.items) for p, c in task.inputs if p.target == node.id)
+            flight = max(flight, task.in_flight())
+            if task.started:
+                elapsed += (task.ended or now) - task.started
+                idle += task.gate.idle_seconds if task.gate is not None else 0.0
+                idle += task.async_idle(now)
+                blocked += sum(c.blocked_seconds for cs in task.outputs.values() for c in cs)
+            for name, amount in task.custom_counters(node.id).items():
+                counters[name] = counters.get(name, 0) + amount
+        width = elapsed or 1.0
+        idle_ratio = min(1.0, idle / width)
+        back_ratio = min(1.0 - idle_ratio, blocked / width)
+        return describe(
+            node.name,
+            node.kind,
+            into=into,
+            out=out,
+            step=step,
+            queue=queue,
+            busy=max(0.0, 1.0 - idle_ratio - back_ratio) if elapsed else 0.0,
+            idle=idle_ratio,
+            backpressured=back_ratio,
+            in_flight=flight,
+            segment=segment.id,
+            counters=counters,
+        )

@@ -1,0 +1,355 @@
+"""Several threads that share one inbox: parallel steps, vectorised steps, steps in processes.
+
+Each worker takes a chunk under the lock, works on it without the lock and releases its results, in the
+order of the input unless the step says ``ordered=False``. When an item fails for good, all items before
+it are still put out.
+"""
+
+from __future__ import annotations
+
+import threading
+from time import perf_counter, time
+from typing import Any
+
+from sage.kernel.compiler.codegen import SegmentCode
+from sage.kernel.runtime.binding import Functions
+from sage.kernel.runtime.channel import ChannelAborted
+from sage.kernel.runtime.failure import SKIP, FailureHandler, TaskAbort
+from sage.kernel.runtime.gate import TIMER
+from sage.kernel.runtime.lineage import Lineage
+from sage.kernel.runtime.release import Release, Result
+from sage.kernel.runtime.task import Task
+
+WINDOW = 4
+"""Chunks per worker that may be finished before the oldest one is."""
+
+
+class Chunk:
+    """Records a worker took together."""
+
+    __slots__ = ("index", "items", "lineage", "node", "offset", "seq")
+
+    def __init__(
+        self, seq: int, items: list[Any], lineage: tuple[Lineage, int] | None, at: int
+    ) -> None:
+        self.seq = seq
+        self.items = items
+        self.lineage, self.offset = lineage if lineage is not None else (None, 0)
+        self.index = at
+
+
+class PooledTask(Task):
+    """See the module. Subclasses say how a worker works on a chunk."""
+
+    def prepare(self) -> None:
+        super().prepare()
+        self._taking = threading.Lock()
+        self._turn = threading.Condition()
+        self._seq = 0
+        self._most = 1
+        self._failed: tuple[int, TaskAbort] | None = None
+        self._exhausted = False
+        self._working = 0
+        puts = {cid: self._put(cid, channels) for cid, channels in self.outputs.items()}
+        keyed = {cid for cid in self.outputs if self.plan.channels[cid].keyed}
+        self.release = Release(puts, keyed, self.outputs, self.segment.ordered)
+
+    def run(self) -> None:
+        """Body of the first worker's thread; starts and joins the others."""
+        self.started = perf_counter()
+        crashed: list[BaseException] = []
+
+        def work(nth: int) -> None:
+            try:
+                self._worker(nth)
+            except BaseException as error:  # noqa: BLE001 - re-raised by the first worker
+                crashed.append(error)
+                with self._turn:
+                    self._exhausted = True
+                    self._turn.notify_all()
+                if not isinstance(error, ChannelAborted):
+                    self.signal.fire()
+
+        others = [
+            threading.Thread(target=work, args=(nth,), name=f"sage-{self.segment.name}-{nth}", daemon=True)
+            for nth in range(1, self.segment.width)
+        ]
+        for thread in others:
+            thread.start()
+        work(0)
+        for thread in others:
+            thread.join()
+        self.ended = perf_counter()
+        if self._failed is not None:
+            raise self._failed[1]
+        if crashed:
+            raise crashed[0]
+
+    def _worker(self, nth: int) -> None:
+        functions = self.functions if nth == 0 else self.make_functions(nth)
+        worker: Worker = self.make_worker(functions, self.make_handler(functions), nth)
+        try:
+            worker.open()
+            while (chunk := self._take()) is not None:
+                started = perf_counter()
+                results: list[Result] = []
+                try:
+                    worker.work(chunk, results)
+                except TaskAbort as abort:
+                    self._fail(chunk, results, abort)
+                    return
+                self._give(chunk, results)
+                self._adapt(len(chunk.items), perf_counter() - started)
+        finally:
+            worker.close()
+
+    def make_worker(self, functions: Functions, handler: FailureHandler, nth: int) -> Worker:
+        """What one thread does; overridden."""
+        raise NotImplementedError
+
+    def batch_limits(self) -> tuple[int, float | None]:
+        """Most records per chunk and seconds to wait for a chunk to fill."""
+        return self._most, None
+
+    # ------------------------------------------------------------------ taking and giving
+
+    def _take(self) -> Chunk | None:
+        gate = self.gate
+        assert gate is not None
+        with self._taking:
+            with self._turn:
+                while (
+                    self.segment.ordered
+                    and not self._exhausted
+                    and self._failed is None
+                    and self._seq - self.release.next >= WINDOW * self.segment.width
+                ):
+                    self._turn.wait()
+            if self._exhausted or self._failed is not None:
+                return None
+            most, linger = self.batch_limits()
+            taken = gate.next(most)
+            if taken is None:
+                self._exhausted = True
+                return None
+            at, items = taken
+            channel = self.inputs[at][1]
+            if linger and len(items) < most:
+                deadline = time() + linger
+                while len(items) < most:
+                    more = gate.next(most - len(items), deadline)
+                    if more is None or more[0] == TIMER:
+                        break
+                    items = items + more[1]
+            lineage = channel.lineage.slice(channel.taken - len(items), len(items))
+            chunk = Chunk(self._seq, items, lineage, at)
+            self._seq += 1
+            with self._turn:
+                self._working += len(items)
+            return chunk
+
+    def _give(self, chunk: Chunk, results: list[Result]) -> None:
+        with self._turn:
+            self._working -= len(chunk.items)
+            self.release.add(chunk.seq, results)
+            self.inputs[chunk.index][1].completed += len(chunk.items)
+            self._turn.notify_all()
+
+    def _fail(self, chunk: Chunk, results: list[Result], abort: TaskAbort) -> None:
+        """Items before the failing one go out; those after it do not."""
+        with self._turn:
+            self._working -= len(chunk.items)
+            if self._failed is None or chunk.seq < self._failed[0]:
+                self._failed = (chunk.seq, abort)
+                self.release.stop_at = chunk.seq
+            self.release.add(chunk.seq, results)
+            self._turn.notify_all()
+
+    def _adapt(self, count: int, seconds: float) -> None:
+        if seconds < 0.0005 and count >= self._most and self._most < 256:
+            self._most *= 2
+        elif seconds > 0.002 and self._most > 1:
+            self._most = max(1, self._most // 2)
+
+    def in_flight(self) -> int:
+        return self._working
+
+
+class Worker:
+    """One thread of a pooled task."""
+
+    def __init__(self, task: PooledTask, functions: Functions, handler: FailureHandler) -> None:
+        self.task = task
+        self.functions = functions
+        self.handler = handler
+
+    def open(self) -> None:
+        self.functions.open()
+
+    def work(self, chunk: Chunk, results: list[Result]) -> None:
+        """Append a result per item of the chunk, in order; raise ``TaskAbort`` at one that fails."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        errors = self.functions.close()
+        if errors:
+            self.task.job.closing_failed(self.task.segment, errors[0])
+
+
+class ItemWorker(Worker):
+    """Runs the generated code item by item."""
+
+    def __init__(self, task: PooledTask, functions: Functions, handler: FailureHandler) -> None:
+        super().__init__(task, functions, handler)
+        self._env = task.code_env(functions, handler)
+        self._runs: dict[tuple[int, bool], Any] = {}
+        self._timed = True
+
+    def work(self, chunk: Chunk, results: list[Result]) -> None:
+        task = self.task
+        run = self._runs.get((chunk.index, self._timed))
+        plan = task.inputs[chunk.index][0]
+        if run is None:
+            code = SegmentCode(task.plan, task.segment, profile=self._timed)
+            generated = code.item(task.plan.nodes[plan.target], plan.index)
+            label = f"item-{plan.target}-{plan.index}{'-timed' if self._timed else ''}"
+            run = self._runs[chunk.index, self._timed] = task.load(generated, self._env, label)
+        lineage, offset = chunk.lineage, chunk.offset
+        started = perf_counter()
+        for i, item in enumerate(chunk.items):
+            outs: list[tuple[int, Any]] = []
+            if plan.keyed:
+                item = item[1]  # noqa: PLW2901 - the key is for partitioning only
+            run(item, outs.append, (lineage, offset + i))
+            if outs:
+                results.append((lineage, offset + i, outs))
+        self._timed = perf_counter() - started > 2e-5 * len(chunk.items)
+
+
+class ParallelTask(PooledTask):
+    """A chain of sync steps in several threads."""
+
+    def make_worker(self, functions: Functions, handler: FailureHandler, nth: int) -> Worker:
+        return ItemWorker(self, functions, handler)
+
+
+class BatchWorker(Worker):
+    """Runs one step on whole chunks; ``call`` gives ``(ok, value or exception)`` per item."""
+
+    def __init__(self, task: PooledTask, functions: Functions, handler: FailureHandler) -> None:
+        super().__init__(task, functions, handler)
+        self.node = task.segment.nodes[0]
+        self._targets = [channel.id for channel in task.segment.outputs]
+        self._ports = {channel.id: channel.port for channel in task.segment.outputs}
+
+    def call(self, items: list[Any]) -> list[tuple[bool, Any]]:
+        raise NotImplementedError
+
+    def work(self, chunk: Chunk, results: list[Result]) -> None:
+        task, node = self.task, self.node
+        items = [item[1] for item in chunk.items] if task.inputs[chunk.index][0].keyed else chunk.items
+        started = perf_counter()
+        outcomes = self.call(items)
+        task.steps[node.id].observe_many(perf_counter() - started, len(items))
+        for i, (item, (ok, value)) in enumerate(zip(items, outcomes, strict=True)):
+            n = (chunk.lineage, chunk.offset + i)
+            if not ok:
+                value = self._rescue(item, value, n)  # noqa: PLW2901
+                if value is SKIP:
+                    continue
+            outs = self._outputs(item, value)
+            task.count(node, outs)
+            if outs:
+                results.append((chunk.lineage, chunk.offset + i, outs))
+
+    def _outputs(self, item: Any, value: Any) -> list[tuple[int, Any]]:
+        kind = self.node.kind
+        if kind == "filter":
+            return [(cid, item) for cid in self._targets] if value else []
+        if kind == "flatmap":
+            return [(cid, one) for one in value or () for cid in self._targets]
+        if kind == "route":
+            return [(cid, item) for cid in self._targets if self._ports[cid] == value]
+        if kind == "sink":
+            return []
+        return [(cid, value) for cid in self._targets]
+
+    def _rescue(self, item: Any, error: Exception, n: Any) -> Any:
+        """Retry this one item as its policy says, then give it up as its policy says."""
+        attempt, step = 1, self.task.steps[self.node.id]
+        while (delay := self.handler.delay(self.node, attempt, error)) is not None:
+            step.errors += 1
+            step.retries += 1
+            if not self.task.job.sleep(delay):
+                break
+            attempt += 1
+            ok, value = self.call([item])[0]
+            if ok:
+                return value
+            error = value
+        fallback = self.functions.fallbacks.get(self.node.id)
+        if fallback is not None:
+            step.errors += 1
+            step.fallbacks += 1
+            try:
+                return fallback(item)
+            except Exception as second:  # noqa: BLE001 - the task boundary
+                error = second
+        return self.handler.fail_batch(self.node, item, error, n)
+
+
+class CountingTask(PooledTask):
+    """A pooled task of one step without generated code: counts for itself."""
+
+    def prepare(self) -> None:
+        super().prepare()
+        self._put_out = 0
+
+    def count(self, node: Any, outs: list[tuple[int, Any]]) -> None:
+        """Add to the outputs of the step."""
+        targets = max(1, len(self.segment.outputs))
+        self._put_out += len(outs) // targets if node.kind != "sink" else 1
+
+    def flows(self) -> dict[int, tuple[int, int]]:
+        taken = sum(channel.taken for _, channel in self.inputs)
+        return {self.segment.nodes[0].id: (taken, self._put_out)}
+
+
+class VectorWorker(BatchWorker):
+    """Calls ``execute_batch`` (sync, or async on the job's loop)."""
+
+    def call(self, items: list[Any]) -> list[tuple[bool, Any]]:
+        execute = self.functions.instances[self.node.id][0].execute_batch
+        try:
+            result = execute(items)
+            if hasattr(result, "__await__"):
+                result = self.task.job.loop().run(_awaited(result))
+            values = list(result)
+            if len(values) != len(items):
+                raise ValueError(
+                    f"execute_batch of {self.node.name!r} returned {len(values)} results for "
+                    f"{len(items)} items"
+                )
+        except Exception as error:  # noqa: BLE001 - the task boundary
+            from sage.kernel.compiler.traits import has_effect  # noqa: PLC0415
+
+            if len(items) == 1 or has_effect(self.node):
+                return [(False, error)] * len(items)
+            # A pure batch is computed again item by item, so that only the bad one is lost.
+            return [self.call([item])[0] for item in items]
+        return [(True, value) for value in values]
+
+
+async def _awaited(result: Any) -> Any:
+    return await result
+
+
+class VectorTask(CountingTask):
+    """A step with ``execute_batch``."""
+
+    def make_worker(self, functions: Functions, handler: FailureHandler, nth: int) -> Worker:
+        return VectorWorker(self, functions, handler)
+
+    def batch_limits(self) -> tuple[int, float | None]:
+        options = self.segment.nodes[0].options
+        return options.batch_size or 256, options.linger

@@ -1,0 +1,356 @@
+"""One thread that runs a chain of synchronous steps: from a source, or from an inbox.
+
+A source is iterated straight through the generated function, so an item is pulled only when the one
+before has gone through all fused steps. The number of items per call of the function adapts so that
+a call takes about a millisecond: counters, cancel and pause are looked at in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from time import perf_counter, time
+from typing import Any
+
+from sage.api.functions import StopSignal
+from sage.kernel.compiler.codegen import OPERATOR_KINDS, SegmentCode, is_one_to_one
+from sage.kernel.compiler.inline import inline_expression
+from sage.kernel.graph.model import Node
+from sage.kernel.runtime.channel import ChannelAborted
+from sage.kernel.runtime.failure import TaskAbort, task_failed
+from sage.kernel.runtime.gate import TIMER
+from sage.kernel.runtime.lineage import DerivedLineage, OriginLineage
+from sage.kernel.runtime.task import Task
+
+LONGEST = 512
+"""Most records per call of the generated function."""
+QUICK = 0.0005
+SLOW = 0.002
+PROFILE_EVERY = 64
+"""One of this many calls runs the variant that times each step."""
+SLOW_RECORD = 2e-5
+"""Seconds per record from which on every call is timed: timing is noise there."""
+HOT = 2048
+"""Records after which simple functions are inlined: short jobs do not pay for it."""
+
+
+class SyncTask(Task):
+    """See the module."""
+
+    def prepare(self) -> None:
+        super().prepare()
+        self._most = 1
+        self._calls = 0
+        self._records = 0
+        self._timed = False
+        self._inlined: dict[int, tuple[str, str]] | None = None
+        self._pulled = 0
+        self._parents: dict[int, list[int]] = {cid: [] for cid in self.outputs}
+        self._derived: list[tuple[int, DerivedLineage]] = []
+        self._expands = any(n.kind not in ("filter", "map", "keyby") for n in self.segment.nodes)
+        self._one_to_one = is_one_to_one(self.plan, self.segment)
+        self._runs: dict[tuple[str, bool], Any] = {}
+        self._operators: dict[int, Any] = {}
+        self._handler = self.make_handler(self.functions)
+        self._env = self.code_env(self.functions, self._handler)
+        self._pulled_now = [0]
+        self._env["N"] = self._pulled_now
+        self._env["STATE"] = state = {}
+        self._env["INIT"] = initial = {}
+        self._env["OP"] = self._operators
+        self._env["parents"] = {cid: parents.append for cid, parents in self._parents.items()}
+        for node in self.segment.nodes:
+            if node.kind == "reduce":
+                state[node.id] = {}
+                if "initial" in node.params:
+                    first = node.params["initial"]
+                    initial[node.id] = first if callable(first) else (lambda v=first: v)
+            elif node.kind == "join" and _plain(node):
+                state[node.id] = ({}, {})
+            elif node.kind in OPERATOR_KINDS or node.kind == "join":
+                self._operators[node.id] = self.job.make_operator(
+                    node, self.functions, self.functions.contexts[node.id]
+                )
+
+    # ------------------------------------------------------------------ running
+
+    def run(self) -> None:
+        """Body of the thread."""
+        self.started = perf_counter()
+        try:
+            self.functions.open()
+            if self.segment.source is not None:
+                self._run_source(self.segment.source)
+            else:
+                self._run_inbox()
+            self._finish_operators()
+        finally:
+            self.ended = perf_counter()
+            errors = self.functions.close()
+            if errors and self.error is None:
+                self.job.closing_failed(self.segment, errors[0])
+
+    def _run_source(self, node: Node) -> None:
+        job = self.job
+        iterator = iterate(self.functions.instances[node.id][0], job)
+        origin = OriginLineage(node.uid)
+        self.lineage = (origin, -1)
+        try:
+            while not job.stopping:
+                if job.paused:
+                    job.wait_resumed()
+                    continue
+                run = self._choose("source", node, 0)
+                most = self._most
+                self._begin_lineage(origin, self._pulled - (0 if self._one_to_one else 1))
+                self.lineage = (origin, self._pulled - 1)
+                started = perf_counter()
+                count = most
+                try:
+                    count = run(iterator, most)
+                except (TaskAbort, ChannelAborted):
+                    raise
+                except Exception as error:
+                    at = f"{node.uid}:{self._pulled + self._pulled_now[0]}"
+                    raise TaskAbort(
+                        task_failed(job.name, node, at, f"item {at} of the source", error)
+                    ) from error
+                finally:
+                    self._pulled += self._pulled_now[0]
+                    self._end_lineage(self._pulled_now[0])
+                if count < most:
+                    return
+                self._adapt(count, perf_counter() - started)
+        finally:
+            close = getattr(iterator, "close", None)
+            if close is not None:
+                close()
+
+    def _run_inbox(self) -> None:
+        gate = self.gate
+        assert gate is not None
+        gate.on_end = self._end_input
+        timed = bool(self._operators)
+        while True:
+            deadline = self._next_time() if timed else None
+            taken = gate.next(self._most, deadline)
+            if taken is None:
+                return
+            at, batch = taken
+            if at == TIMER:
+                self._fire_timers()
+                continue
+            plan, channel = self.inputs[at]
+            node = self.plan.nodes[plan.target]
+            run = self._choose("batch", node, plan.index, plan.keyed)
+            count = len(batch)
+            self.current = batch
+            source = channel.lineage.slice(channel.taken - count, count)
+            self.lineage = source
+            if source is not None:
+                self._begin_lineage(*source)
+            started = perf_counter()
+            try:
+                run(batch)
+            finally:
+                self._end_lineage(count)
+            self._adapt(count, perf_counter() - started)
+            channel.completed += count
+            self._drain_outputs()
+            if timed and (due := self._next_time()) is not None and due <= time():
+                self._fire_timers()
+
+    def _drain_outputs(self) -> None:
+        """Backpressure for channels that the generated code appends to without looking."""
+        for channels in self.outputs.values():
+            channel = channels[0]
+            if len(channel.items) + channel.in_hand >= channel.limit:
+                channel.block()
+
+    def _adapt(self, count: int, seconds: float) -> None:
+        self._records += count
+        if seconds < QUICK:
+            if count >= self._most and self._most < LONGEST:
+                self._most *= 2
+        elif seconds > SLOW and self._most > 1:
+            self._most = max(1, int(self._most * QUICK * 2 / seconds))
+        self._timed = seconds > SLOW_RECORD * count
+
+    # ------------------------------------------------------------------ generated code
+
+    def _choose(self, entry: str, node: Node, index: int, keyed: bool = False) -> Any:
+        """The variant to run next: timed, inlined, or plain."""
+        self._calls += 1
+        profile = self._timed or self._calls % PROFILE_EVERY == 2
+        if self._inlined is None and self._records >= HOT and self.job.inline:
+            self._inline()
+        label = f"{entry}-{node.id}-{index}"
+        run = self._runs.get((label, profile))
+        if run is None:
+            run = self._runs[label, profile] = self._generate(
+                entry, node, index, keyed, profile, label
+            )
+        return run
+
+    def _generate(
+        self, entry: str, node: Node, index: int, keyed: bool, profile: bool, label: str
+    ) -> Any:
+        code = SegmentCode(
+            self.plan,
+            self.segment,
+            inlined=self._inlined,
+            profile=profile,
+            lineage=self.job.lineage,
+        )
+        if entry == "source":
+            generated = code.source(node)
+        elif entry == "batch":
+            generated = code.batch(node, index, keyed=keyed)
+        else:
+            generated = code.outputs_of(node)
+        return self.load(generated, self._env, label + ("-timed" if profile else ""))
+
+    def _inline(self) -> None:
+        self._inlined = {}
+        for node in self.segment.nodes:
+            if node.kind in ("map", "filter", "keyby", "route") and node.options.timeout is None:
+                found = inline_expression(self.functions.calls[node.id])
+                if found is not None:
+                    self._inlined[node.id] = found
+        if self._inlined:
+            self._runs = {key: run for key, run in self._runs.items() if key[1]}
+
+    # ------------------------------------------------------------------ lineage
+
+    def _begin_lineage(self, lineage: Any, offset: int) -> None:
+        """Say what the records about to be put out are; the lists of parents grow meanwhile."""
+        if not self.job.lineage:
+            return
+        if self._one_to_one:
+            for channels in self.outputs.values():
+                if len(channels) == 1:
+                    channels[0].lineage.begin(channels[0].total, lineage, offset)
+            return
+        self._derived = []
+        for cid, channels in self.outputs.items():
+            if len(channels) == 1:
+                derived = DerivedLineage(lineage, self._parents[cid], offset, self._expands)
+                self._derived.append((cid, derived))
+                channels[0].lineage.begin(channels[0].total, derived, 0)
+
+    def _end_lineage(self, count: int) -> None:
+        if not self.job.lineage:
+            return
+        if self._one_to_one:
+            for channels in self.outputs.values():
+                channels[0].total += count
+            return
+        for cid, derived in self._derived:
+            parents = self._parents[cid]
+            derived.parents = parents[:]
+            self.outputs[cid][0].total += len(parents)
+            del parents[:]
+
+    # ------------------------------------------------------------------ stateful steps
+
+    def _next_time(self) -> float | None:
+        times = [t for op in self._operators.values() if (t := op.next_time()) is not None]
+        return min(times) if times else None
+
+    def _fire_timers(self) -> None:
+        now = time()
+        for node in self.segment.nodes:
+            operator = self._operators.get(node.id)
+            if operator is not None and (due := operator.next_time()) is not None and due <= now:
+                self._emit(node, operator.on_time(now))
+
+    def _end_input(self, at: int) -> None:
+        plan, _ = self.inputs[at]
+        operator = self._operators.get(plan.target)
+        if operator is not None and len(self.plan.nodes[plan.target].inputs) > 1:
+            self._emit(self.plan.nodes[plan.target], operator.end_input(plan.index))
+
+    def _finish_operators(self) -> None:
+        for node in self.segment.nodes:
+            operator = self._operators.get(node.id)
+            if operator is not None:
+                self._emit(node, operator.finish())
+
+    def _emit(self, node: Node, outputs: Any) -> None:
+        """Send outputs that a stateful step made by itself through the steps after it."""
+        try:
+            batch = list(outputs)
+        except (TaskAbort, ChannelAborted):
+            raise
+        except Exception as error:
+            raise TaskAbort(
+                task_failed(self.job.name, node, None, "its own output", error)
+            ) from error
+        if not batch:
+            return
+        run = self._choose("outputs", node, 0)
+        origin = OriginLineage(node.uid, self.count_of(f"e{node.id}_n"))
+        self.current, self.lineage = batch, (origin, 0)
+        self._begin_lineage(origin, 0)
+        try:
+            run(batch)
+        finally:
+            self._end_lineage(len(batch))
+        self._drain_outputs()
+
+    def pulled(self) -> int:
+        return self._pulled
+
+
+def _plain(node: Node) -> bool:
+    return node.params.get("how", "inner") == "inner" and node.params.get("window") is None
+
+
+def iterate(source: Any, job: Any) -> Iterator[Any]:
+    """An iterator over whatever a source step is: function object, callable or iterable, also
+    asynchronous ones (pulled through the job's event loop).
+    """
+    if hasattr(source, "run") and hasattr(source, "open"):
+        source = source.run()
+    elif hasattr(source, "execute") and not hasattr(source, "__iter__"):
+        return _until_stop(source.execute)
+    elif callable(source) and not hasattr(source, "__iter__"):
+        made = source()
+        if not (hasattr(made, "__iter__") or hasattr(made, "__aiter__")) or isinstance(
+            made, (str, bytes, dict)
+        ):
+            return _first_then(made, source)
+        source = made
+    if hasattr(source, "__aiter__"):
+        return _pull_async(source, job)
+    return iter(source)
+
+
+def _pull_async(source: Any, job: Any) -> Iterator[Any]:
+    iterator = source.__aiter__()
+    loop = job.loop()
+    try:
+        while True:
+            try:
+                item = loop.run(_next_of(iterator))
+            except StopAsyncIteration:
+                return
+            yield item
+    finally:
+        if hasattr(iterator, "aclose"):
+            loop.run(iterator.aclose())
+
+
+async def _next_of(iterator: Any) -> Any:
+    return await iterator.__anext__()
+
+
+def _first_then(first: Any, call: Any) -> Iterator[Any]:
+    item = first
+    while not (isinstance(item, StopSignal) or item is StopSignal):
+        if item is not None:
+            yield item
+        item = call()
+
+
+def _until_stop(call: Any) -> Iterator[Any]:
+    return _first_then(call(), call)

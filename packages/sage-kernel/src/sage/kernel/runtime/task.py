@@ -1,0 +1,283 @@
+"""What all tasks share: functions, generated code, channels, metrics, life cycle.
+
+A task runs one subtask of one segment. Subclasses: ``sync_task`` (one thread), ``parallel_task`` (several
+threads), ``batch_task`` (vectorised steps and processes), ``async_task`` (the event loop).
+"""
+
+from __future__ import annotations
+
+import sys
+from time import perf_counter
+from typing import Any
+
+from sage.api.context import RuntimeContext
+from sage.kernel.compiler import codegen
+from sage.kernel.compiler.model import ChannelPlan, ExecutionGraph, SegmentPlan
+from sage.kernel.graph.model import Node
+from sage.kernel.runtime.binding import Functions
+from sage.kernel.runtime.channel import Channel, Signal
+from sage.kernel.runtime.failure import SKIP, FailureHandler, TaskAbort, task_failed
+from sage.kernel.runtime.gate import InputGate
+from sage.kernel.runtime.lineage import Lineage, OriginLineage
+from sage.kernel.runtime.loops import LoopGuard
+from sage.kernel.runtime.metrics import StepMetrics
+from sage.kernel.runtime.tables import MISSING, Many, add_to, take_first
+
+
+class Task:
+    """One subtask of a segment.
+
+    Attributes:
+        inputs: Channels and their plans, by position in the gate.
+        outputs: channel plan id -> channels (one per subtask of the target).
+        started: ``perf_counter`` at the start, for ratios.
+    """
+
+    asynchronous = False
+
+    def __init__(
+        self, job: Any, plan: ExecutionGraph, segment: SegmentPlan, subtask: int, loop: Any
+    ) -> None:
+        self.job = job
+        self.plan = plan
+        self.segment = segment
+        self.subtask = subtask
+        self.signal = Signal()
+        self.inputs: list[tuple[ChannelPlan, Channel]] = []
+        self.outputs: dict[int, list[Channel]] = {}
+        self.guard: LoopGuard | None = loop
+        self.steps = {node.id: StepMetrics() for node in segment.nodes}
+        self.counters: list[tuple[list[str], list[int]]] = []
+        self.started = 0.0
+        self.ended = 0.0
+        self.error: BaseException | None = None
+        self.gate: InputGate | None = None
+        self.lineage: tuple[Lineage, int] | None = None
+        self.current: list[Any] = []
+        self.functions = self.make_functions()
+
+    # ------------------------------------------------------------------ set-up
+
+    def make_functions(self, nth: int | None = None) -> Functions:
+        """Functions of this subtask (of worker ``nth`` where a task has several)."""
+        index = self.subtask if nth is None else nth
+        count = self.segment.subtasks if nth is None else self.segment.width
+
+        def context(node: Node) -> RuntimeContext:
+            return self.job.make_context(node, index, count, self.record_id)
+
+        return Functions(self.job, self.segment.nodes, context, asynchronous=self.asynchronous)
+
+    def make_handler(self, functions: Functions) -> FailureHandler:
+        """The failure handler over these functions."""
+
+        def again(ident: Any, value: Any, key: Any) -> Any:
+            if isinstance(ident, tuple):
+                return functions.calls[ident[0]][ident[1]](value)
+            node = self.plan.nodes[ident]
+            call = functions.calls[ident]
+            return call(*value) if node.kind == "join" else call(value)
+
+        nodes = {node.id: node for node in self.segment.nodes}
+        return FailureHandler(self.job, nodes, self.steps, self.locate, again, functions.fallbacks)
+
+    def prepare(self) -> None:
+        """Called once when all channels are connected, before the task starts."""
+        channels = [channel for _, channel in self.inputs]
+        self.gate = InputGate(self.signal, channels)
+        if self.guard is not None:
+            self.gate.before_wait(self.guard.check)
+
+    def load(self, generated: codegen.Generated, env: dict[str, Any], label: str) -> Any:
+        """Compile generated code with counters of its own."""
+        counts = [0] * len(generated.counters)
+        self.counters.append((generated.counters, counts))
+        name = f"{self.job.name}/segment-{self.segment.id}/{label}"
+        return codegen.load(generated, {**env, "K": counts}, name)
+
+    def code_env(self, functions: Functions, handler: FailureHandler) -> dict[str, Any]:
+        """Names that generated code refers to; see ``sage.kernel.compiler.codegen``."""
+        from itertools import islice  # noqa: PLC0415 - built in
+
+        def no_route(node_id: int, name: Any, value: Any) -> None:
+            node = self.plan.nodes[node_id]
+            ports = ", ".join(repr(p) for p in node.params.get("ports", ()))
+            handler.fail_batch(
+                node,
+                value,
+                LookupError(
+                    f"route {node.name!r} returned {name!r}, which is none of its routes ({ports}); "
+                    "add that route, or read .default"
+                ),
+                None,
+            )
+
+        def no_coroutine(node_id: int, value: Any) -> None:
+            value.close()
+            node = self.plan.nodes[node_id]
+            error = TypeError(
+                f"step {node.name!r} returned a coroutine from a function that is not async: "
+                "pass the async def itself"
+            )
+            raise TaskAbort(task_failed(self.job.name, node, None, value, error))
+
+        return {
+            "F": functions.calls,
+            "X": functions.contexts,
+            "H": handler.handle,
+            "AH": handler.handle_async,
+            "NR": no_route,
+            "NC": no_coroutine,
+            "SKIP": SKIP,
+            "MISSING": MISSING,
+            "Many": Many,
+            "add_to": add_to,
+            "take_first": take_first,
+            "COROUTINE": type(_coroutine_type()),
+            "LIST": list,
+            "OBS": {node_id: step.observe for node_id, step in self.steps.items()},
+            "pc": perf_counter,
+            "islice": islice,
+            "C": {cid: channels[0] for cid, channels in self.outputs.items()},
+            "P": {cid: self._put(cid, channels) for cid, channels in self.outputs.items()},
+        }
+
+    def _put(self, cid: int, channels: list[Channel]) -> Any:
+        plan = self.plan.channels[cid]
+        if not plan.keyed:
+            return channels[0].put_counted if plan.counted else channels[0].put
+        puts = [c.put_counted if plan.counted else c.put for c in channels]
+        if len(puts) == 1:
+            only = puts[0]
+            return lambda key, value: only((key, value))
+        from sage.kernel.runtime.hashing import stable_hash  # noqa: PLC0415
+
+        count = len(puts)
+
+        def put(key: Any, value: Any) -> None:
+            puts[stable_hash(key) % count]((key, value))
+
+        return put
+
+    # ------------------------------------------------------------------ where an item came from
+
+    def locate(self, n: Any) -> str | None:
+        """Record id for a position as the generated code knows it."""
+        if isinstance(n, tuple):
+            lineage, offset = n
+            return None if lineage is None else str(lineage.resolve(offset))
+        if n is None or self.lineage is None:
+            return None
+        if not isinstance(n, int):
+            n = len(self.current) - n.__length_hint__() - 1
+        lineage, offset = self.lineage
+        return lineage.resolve(offset + n)
+
+    def record_id(self) -> str | None:
+        """Id of the record being worked on, from inside a user's call: found in the frame of the
+        generated code, so that nothing is kept for it per record.
+        """
+        frame = sys._getframe(1)
+        while frame is not None:
+            if frame.f_code.co_name == "run" and frame.f_code.co_filename.startswith("<sage "):
+                return self.locate(frame.f_locals.get("n"))
+            frame = frame.f_back  # type: ignore[assignment]
+        return None
+
+    # ------------------------------------------------------------------ ending
+
+    def close_outputs(self) -> None:
+        """No more records will come from this task."""
+        for channels in self.outputs.values():
+            for channel in channels:
+                channel.close()
+
+    def drop_inputs(self) -> None:
+        """Take no more input and let the producers run on without blocking."""
+        for _, channel in self.inputs:
+            channel.drop()
+
+    def abort(self) -> None:
+        """Wake everything that waits; the job is being canceled."""
+        for _, channel in self.inputs:
+            channel.abort()
+        self.signal.fire()
+
+    def finish_step(self, node: Node) -> OriginLineage:
+        """Lineage for outputs that a stateful step makes by itself."""
+        return OriginLineage(node.uid)
+
+    # ------------------------------------------------------------------ numbers
+
+    def count_of(self, name: str) -> int:
+        """Sum of a counter over all generated functions of the task."""
+        return sum(
+            counts[names.index(name)] for names, counts in self.counters if name in names
+        )
+
+    def has_counter(self, name: str) -> bool:
+        """Whether the generated code counts this."""
+        return any(name in names for names, _ in self.counters)
+
+    def pulled(self) -> int:
+        """Items pulled out of the source of the segment."""
+        return 0
+
+    def in_flight(self) -> int:
+        """Items being worked on right now."""
+        return sum(channel.in_hand for _, channel in self.inputs)
+
+    def async_idle(self, now: float) -> float:
+        """Seconds without any item in flight (async tasks; threads count at their gate)."""
+        return 0.0
+
+    def custom_counters(self, node_id: int) -> dict[str, float]:
+        """What the step counted through ``ctx.count``."""
+        return dict(self.functions.contexts[node_id]._counters)
+
+    def flows(self) -> dict[int, tuple[int, int]]:
+        """Node id -> (in, out), derived from counters and the structure of the segment."""
+        result: dict[int, tuple[int, int]] = {}
+        for node in self.segment.nodes:
+            into = self._into(node, result)
+            result[node.id] = (into, self._out(node, into))
+        return result
+
+    def _into(self, node: Node, known: dict[int, tuple[int, int]]) -> int:
+        total = 0
+        if node.kind == "source":
+            return self.pulled()
+        for kind in ("e", "c") if node.kind in ("union", "comap", "join") else ("c",):
+            if self.has_counter(f"{kind}{node.id}_n"):
+                return self.count_of(f"{kind}{node.id}_n")
+        if self.has_counter(f"i{node.id}_n"):
+            return self.count_of(f"i{node.id}_n")
+        for plan, channel in self.inputs:
+            if plan.target == node.id:
+                total += channel.taken
+        through = {(plan.target, plan.index) for plan, _ in self.inputs}
+        for up, consumers in self.plan.consumers.items():
+            for consumer, index, _ in consumers:
+                if consumer.id == node.id and (node.id, index) not in through and up in known:
+                    total += known[up][1]
+        return total
+
+    def _out(self, node: Node, into: int) -> int:
+        lost = self.steps[node.id].lost
+        if node.kind == "filter":
+            return max(0, into - self.count_of(f"d{node.id}_n") - lost)
+        if node.kind == "join" and self.has_counter(f"m{node.id}_n"):
+            return self.count_of(f"m{node.id}_n")
+        if node.kind in ("flatmap", "window", "batch", "process", "join"):
+            return self.count_of(f"e{node.id}_n")
+        return max(0, into - lost)
+
+
+async def _noop() -> None:
+    return None
+
+
+def _coroutine_type() -> Any:
+    coroutine = _noop()
+    coroutine.close()
+    return coroutine
