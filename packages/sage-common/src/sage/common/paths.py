@@ -8,6 +8,7 @@ Nothing is created by asking for a path.
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -50,6 +51,9 @@ def log_dir() -> Path:
 
 def runtime_dir() -> Path:
     """Sockets and pid files of this login."""
+    if sys.platform == "linux" and not os.environ.get("XDG_RUNTIME_DIR"):
+        # platformdirs would fall back to a name under /tmp that another user can take first.
+        return _folder("run", state_dir() / "run")
     return _folder("run", platformdirs.user_runtime_path(_APP))
 
 

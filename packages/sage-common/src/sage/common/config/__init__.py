@@ -6,7 +6,7 @@ Reading order: ``reading`` → ``interpolation`` → ``mapping`` → ``loader``
 operators, which declare a ``Config``.
 """
 
-from sage.common.config.loader import load_config
+from sage.common.config.loader import load_config, load_layers
 from sage.common.config.mapping import ConfigDict, format_path
 from sage.common.config.schema import FieldSchema, config_schema, json_schema
 from sage.common.config.structure import Problem, structure_config
@@ -21,6 +21,7 @@ __all__ = [
     "format_path",
     "json_schema",
     "load_config",
+    "load_layers",
     "redact",
     "remember",
     "structure_config",

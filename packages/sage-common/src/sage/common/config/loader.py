@@ -6,7 +6,7 @@ Predecessor: ``sage.common.config.interpolation``; successor: ``sage.common.conf
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,20 +60,34 @@ def load_config(
         ConfigError: Names the file, and line and column or the key: missing or malformed file,
             key given twice, variable not set, include that is missing, circular or outside.
     """
-    name = os.fspath(path)
+    return load_layers(
+        [path], defaults=defaults, overrides=overrides, env_prefix=env_prefix, environ=environ
+    )
+
+
+def load_layers(
+    paths: Sequence[str | os.PathLike[str]],
+    *,
+    defaults: Mapping[str, Any] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    env_prefix: str | None = "SAGE_",
+    environ: Mapping[str, str] | None = None,
+) -> ConfigDict:
+    """Like ``load_config`` for several files (or none), later ones over earlier ones."""
     environment = os.environ if environ is None else environ
+    last = os.fspath(paths[-1]) if paths else ""
     origins: dict[tuple[Any, ...], str] = {}
-    result = ConfigDict(source=name, origins=origins)
+    result = ConfigDict(source=last, origins=origins)
     if defaults:
         _merge(result, _copy(defaults), "defaults", origins)
-    file = _Reader(Path(name), name, environment)
-    for source, content in file.layers():
-        _merge(result, content, None if source == name else source, origins)
+    for path in paths:
+        for source, content in _Reader(Path(path), os.fspath(path), environment).layers():
+            _merge(result, content, None if source == last else source, origins)
     if env_prefix:
         _apply_environment(result, environment, env_prefix, origins)
     for key, value in (overrides or {}).items():
         _set(result, key.split("."), _copy(value), "arguments", origins)
-    _label(result, (), name, origins, _Budget(name))
+    _label(result, (), last, origins, _Budget(last))
     return result
 
 

@@ -64,8 +64,9 @@ class TaskHooks:
 
     @hookspec
     def task_failed(self, job_id: str, operator: str, subtask: int, error: BaseException) -> None:
-        """A task stops because of ``error``; before ``task_finished``. Not for items that a policy
-        (skip, retry, dead letter) took care of.
+        """A task stops because of ``error``; called before ``task_finished``.
+
+        Not for items that a policy (skip, retry, dead letter) took care of.
         """
 
     @hookspec
@@ -104,8 +105,10 @@ class CheckpointHooks:
 
 
 class CallHooks:
-    """Paid or slow calls to models. Called in the task's process, on the thread (or event loop)
-    that makes the call: a listener must not block.
+    """Calls to models.
+
+    Called in the task's process, on the thread (or event loop) that makes the call: a listener must
+    not block.
     """
 
     @hookspec
@@ -145,8 +148,10 @@ class MetricsHooks:
 
     @hookspec
     def metrics_reported(self, job_id: str, metrics: Mapping[str, Any]) -> None:
-        """The metrics of a job were collected; at the interval of the reporter and at the end, on
-        the reporter's thread, in the process that supervises the job.
+        """The metrics of a job were collected.
+
+        At the interval of the reporter and at the end, on the reporter's thread, in the process
+        that supervises the job.
 
         Args:
             job_id: Id of the run.

@@ -1,8 +1,8 @@
 """Plugins: what installed distributions register under entry points, by group and name.
 
 Reading order: ``groups`` → ``scan`` (metadata) → ``registry`` (names) → ``summaries``; ``presence``
-stands aside, for the kernel. Predecessor: ``sage.common.errors``; successors: ``sage.common.hooks``,
-the graph builder, the command line.
+stands aside, for the kernel. Predecessor: ``sage.common.errors``; successors:
+``sage.common.hooks``, the graph builder, the command line.
 
 Names are imported on first use: ``has_listeners`` is asked by every job and must not load the rest.
 """

@@ -182,5 +182,6 @@ def _entries(
                 version=distribution.version,
             )
             continue
-        message = f"plugin {point.name!r} ({point.group}) of the distribution {name!r} is skipped: {reason}"
+        who = f"plugin {point.name!r} ({point.group}) of the distribution {name!r}"
+        message = f"{who} is skipped: {reason}"
         problems.append(PluginProblem(name, point.group, point.name, message))

@@ -1,0 +1,1 @@
+"""Commands that come with the foundation; each module registers under ``sage.commands``."""
