@@ -1,0 +1,16 @@
+"""Configuration of the documentation: ``sphinx-build docs build/docs``. Needs no network."""
+
+from importlib import metadata
+
+project = "SAGE"
+author = "The SAGE authors"
+copyright = "The SAGE authors"
+release = metadata.version("isage")
+
+extensions = ["myst_parser"]
+myst_enable_extensions = ["deflist"]
+myst_heading_anchors = 3
+exclude_patterns = ["_build"]
+html_theme = "furo"
+html_title = f"SAGE {release}"
+nitpicky = True
