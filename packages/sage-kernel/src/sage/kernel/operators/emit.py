@@ -19,9 +19,12 @@ from sage.kernel.operators.base import StatefulOperator
 
 
 class _Dropped:
-    """Type of ``DROPPED``."""
+    """Type of ``DROPPED``; falsy, so that a filter drops the item too."""
 
     __slots__ = ()
+
+    def __bool__(self) -> bool:
+        return False
 
     def __repr__(self) -> str:
         return "DROPPED"

@@ -120,8 +120,8 @@ def _process(node: Node, function: Any, ctx: RuntimeContext) -> StatefulOperator
         if code is not None and code.co_flags & _ASYNC_FLAGS:
             raise GraphError(
                 f"step {node.name!r}: {method} of {type(function).__name__!r} is async; keyed "
-                "state is read and written in order, so make it a plain method and put the awaiting "
-                "call into a .map(...) before it",
+                "state is read and written in order, so make it a plain method and put the "
+                "awaiting call into a .map(...) before it",
                 operator=node.name,
             )
     return ProcessOperator(function, ctx)

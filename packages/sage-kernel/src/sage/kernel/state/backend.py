@@ -148,7 +148,8 @@ class StateBackend:
         if restored["kind"] != state.kind:
             raise JobError(
                 f"step {self._ctx.operator!r}: state {name!r} was saved as {restored['kind']} "
-                f"state and is now {state.kind} state; use another name, or start without the savepoint"
+                f"state and is now {state.kind} state; use another name, or start "
+                "without the savepoint"
             )
         entries = restored["entries"]
         if (restored["ttl"] is None) != (ttl is None):

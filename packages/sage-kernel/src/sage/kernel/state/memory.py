@@ -59,15 +59,19 @@ class MemoryValueState:
         self.data.pop(self._ctx.key, None)
 
     def sweep(self, now: float) -> int:
+        """Remove what has expired; nothing does here."""
         return 0
 
     def keys(self) -> Iterator[Any]:
+        """Keys that have state."""
         return iter(self.data)
 
     def entries(self) -> list[list[Any]]:
+        """``[key, payload]`` of every key, for a snapshot."""
         return [[key, value] for key, value in self.data.items()]
 
     def load(self, entries: list[list[Any]], owns: Callable[[Any], bool]) -> None:
+        """Replace the state by the entries of a snapshot whose key ``owns`` accepts."""
         self.data.clear()
         self.data.update((key, value) for key, value in entries if owns(key))
 
@@ -106,15 +110,19 @@ class MemoryListState:
         self.data.pop(self._ctx.key, None)
 
     def sweep(self, now: float) -> int:
+        """Remove what has expired; nothing does here."""
         return 0
 
     def keys(self) -> Iterator[Any]:
+        """Keys that have state."""
         return iter(self.data)
 
     def entries(self) -> list[list[Any]]:
+        """``[key, payload]`` of every key, for a snapshot."""
         return [[key, list(items)] for key, items in self.data.items()]
 
     def load(self, entries: list[list[Any]], owns: Callable[[Any], bool]) -> None:
+        """Replace the state by the entries of a snapshot whose key ``owns`` accepts."""
         self.data.clear()
         self.data.update((key, list(items)) for key, items in entries if owns(key))
 
@@ -167,14 +175,18 @@ class MemoryMapState:
         self.data.pop(self._ctx.key, None)
 
     def sweep(self, now: float) -> int:
+        """Remove what has expired; nothing does here."""
         return 0
 
     def keys(self) -> Iterator[Any]:
+        """Keys that have state."""
         return iter(self.data)
 
     def entries(self) -> list[list[Any]]:
+        """``[key, payload]`` of every key, for a snapshot."""
         return [[key, [[f, v] for f, v in fields.items()]] for key, fields in self.data.items()]
 
     def load(self, entries: list[list[Any]], owns: Callable[[Any], bool]) -> None:
+        """Replace the state by the entries of a snapshot whose key ``owns`` accepts."""
         self.data.clear()
         self.data.update((key, dict(fields)) for key, fields in entries if owns(key))

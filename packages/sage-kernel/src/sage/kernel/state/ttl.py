@@ -73,14 +73,17 @@ class _Expiring:
         return removed
 
     def keys(self) -> Iterator[Any]:
+        """Keys that have state."""
         now = self._clock()
         return iter([key for key, (deadline, _) in self._entries.items() if deadline > now])
 
     def entries(self) -> list[list[Any]]:
+        """``[key, payload]`` of every key, for a snapshot."""
         self.sweep(self._clock())
         return [[key, self._dump(payload)] for key, (_, payload) in self._entries.items()]
 
     def load(self, entries: list[list[Any]], owns: Callable[[Any], bool]) -> None:
+        """Replace the state by the entries of a snapshot whose key ``owns`` accepts."""
         loaded = []
         for key, dumped in entries:
             if owns(key):
