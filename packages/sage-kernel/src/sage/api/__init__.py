@@ -10,16 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sage.api.base_environment import BaseEnvironment
-    from sage.api.local_environment import LocalEnvironment
-
+    from sage.api.connected import ConnectedStreams, RoutedStream
     from sage.api.context import RuntimeContext
-    from sage.api.datastream import (
-        ConnectedStreams,
-        DataStream,
-        KeyedStream,
-        RoutedStream,
-        SinkHandle,
-    )
+    from sage.api.datastream import DataStream, KeyedStream, SinkHandle
     from sage.api.functions import (
         BaseFunction,
         BatchFunction,
@@ -34,6 +27,7 @@ if TYPE_CHECKING:
         SourceFunction,
         StopSignal,
     )
+    from sage.api.local_environment import LocalEnvironment
     from sage.api.retry import RetryPolicy
 
 _HOMES = {
@@ -41,7 +35,7 @@ _HOMES = {
     "BaseFunction": "functions",
     "BatchFunction": "functions",
     "CoMapFunction": "functions",
-    "ConnectedStreams": "datastream",
+    "ConnectedStreams": "connected",
     "DataStream": "datastream",
     "FilterFunction": "functions",
     "FlatMapFunction": "functions",
@@ -52,7 +46,7 @@ _HOMES = {
     "MapFunction": "functions",
     "ProcessFunction": "functions",
     "RetryPolicy": "retry",
-    "RoutedStream": "datastream",
+    "RoutedStream": "connected",
     "RuntimeContext": "context",
     "SinkFunction": "functions",
     "SinkHandle": "datastream",

@@ -10,26 +10,26 @@ Predecessor: ``sage.api.base_environment``; successor: ``sage.kernel.graph``.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
+from sage.api._checks import check_positive, check_routes
 from sage.api.functions import (
     BaseFunction,
-    CoMapFunction,
     FilterFunction,
     FlatMapFunction,
-    JoinFunction,
     MapFunction,
     ProcessFunction,
 )
 from sage.common.errors import GraphError
 from sage.kernel.graph.builder import add_node, split_options, step_spec
 from sage.kernel.graph.loops import adapt
-from sage.kernel.graph.model import DEAD_LETTER, DEFAULT_ROUTE, Edge, FunctionSpec, Node
+from sage.kernel.graph.model import DEAD_LETTER, Edge, FunctionSpec, Node
 from sage.kernel.graph.steps import make_spec
 
 if TYPE_CHECKING:
     from sage.api.base_environment import BaseEnvironment
+    from sage.api.connected import ConnectedStreams, RoutedStream
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -186,6 +186,8 @@ class DataStream(Generic[T]):
 
     def connect(self, other: DataStream[U]) -> ConnectedStreams[T, U]:
         """Two streams of different types, for ``comap`` or ``join``."""
+        from sage.api.connected import ConnectedStreams  # noqa: PLC0415 - it imports this module
+
         self._of(other, "connect")
         return ConnectedStreams(self, other)
 
@@ -200,8 +202,10 @@ class DataStream(Generic[T]):
             routes: All names; without it they are those that are asked for with ``routed[name]``.
             options: Step options.
         """
+        from sage.api.connected import RoutedStream  # noqa: PLC0415 - it imports this module
+
         if routes is not None:
-            _check_routes(routes)
+            check_routes(routes)
         spec = make_spec(step, args, *_parts(options), "route")
         node = self._add("route", (spec,), options, params={"ports": tuple(routes or ())})
         return RoutedStream(self, node, fixed=routes is not None)
@@ -210,7 +214,8 @@ class DataStream(Generic[T]):
         """One stream per predicate and a last one for the rest; the first match takes the item.
         Streams that are not wanted are ended with ``discard()``.
         """
-        from sage.kernel.graph.splits import make_splitter  # noqa: PLC0415
+        from sage.api.connected import RoutedStream  # noqa: PLC0415 - it imports this module
+        from sage.kernel.graph.splits import make_splitter  # noqa: PLC0415 - only for splits
 
         names = tuple(str(i) for i in range(len(predicates)))
         if not names:
@@ -293,11 +298,11 @@ class DataStream(Generic[T]):
         size = count if count is not None else seconds
         slide = size if slide is None else slide
         if count is not None:
-            _check_positive("window", "count", count, whole=True)
-            _check_positive("window", "slide", slide, whole=True)
+            check_positive("window", "count", count, whole=True)
+            check_positive("window", "slide", slide, whole=True)
         else:
-            _check_positive("window", "seconds", size)
-            _check_positive("window", "slide", slide)
+            check_positive("window", "seconds", size)
+            check_positive("window", "slide", slide)
         given, rest = split_options(options)
         spec = (make_spec(fn, args, rest, "window"),) if fn is not None else ()
         if fn is None and (args or rest):
@@ -311,9 +316,9 @@ class DataStream(Generic[T]):
         """Lists of ``size`` items; a shorter one at the end, or when its first item has waited
         ``timeout`` seconds.
         """
-        _check_positive("batch", "size", size, whole=True)
+        check_positive("batch", "size", size, whole=True)
         if timeout is not None:
-            _check_positive("batch", "timeout", timeout)
+            check_positive("batch", "timeout", timeout)
         given, rest = split_options(options)
         if rest:
             make_spec(lambda x: x, (), rest, "batch")
@@ -367,7 +372,7 @@ class DataStream(Generic[T]):
         from sage.kernel.graph.sinks import PrintSink  # noqa: PLC0415
 
         if limit is not None:
-            _check_positive("print", "limit", limit, whole=True)
+            check_positive("print", "limit", limit, whole=True)
         given, rest = split_options(options)
         if rest:
             make_spec(lambda x: x, (), rest, "sink")
@@ -480,174 +485,9 @@ class KeyedStream(DataStream[T]):
         return KeyedStream(made._env, made._node, made._port, made._loop)
 
 
-class RoutedStream(Generic[T]):
-    """Outputs of a ``route``: ``routed["name"]``, and ``routed.default`` for other names."""
-
-    __slots__ = ("_fixed", "_node", "_stream")
-
-    def __init__(self, stream: DataStream[T], node: Node, fixed: bool) -> None:
-        self._stream = stream
-        self._node = node
-        self._fixed = fixed
-
-    @property
-    def routes(self) -> tuple[str, ...]:
-        """The named routes so far."""
-        ports: tuple[str, ...] = self._node.params["ports"]
-        return ports
-
-    @property
-    def default(self) -> DataStream[T]:
-        """Items whose route no other stream has. When nobody reads it, such an item fails."""
-        return self._port(DEFAULT_ROUTE)
-
-    def __getitem__(self, route: str) -> DataStream[T]:
-        if route == DEFAULT_ROUTE:
-            return self.default
-        ports = self._node.params["ports"]
-        if route not in ports:
-            if self._fixed:
-                from sage.kernel.graph.options import suggest  # noqa: PLC0415
-
-                raise GraphError(
-                    f"step {self._node.name!r} has no route {route!r}{suggest(str(route), ports)} "
-                    f"(routes: {', '.join(ports)})"
-                )
-            _check_routes([route])
-            self._node.params["ports"] = (*ports, route)
-        return self._port(route)
-
-    def _port(self, route: str) -> DataStream[T]:
-        made: DataStream[T] = DataStream(self._stream._env, self._node, route, self._stream._loop)
-        return self._stream._same(made)
-
-    def __iter__(self) -> Any:
-        return iter([self[route] for route in self.routes])
-
-    def __repr__(self) -> str:
-        return f"RoutedStream({self._node.name!r}, routes={list(self.routes)})"
-
-
-class ConnectedStreams(Generic[T, U]):
-    """Two streams, to be mapped to one type (``comap``) or paired by key (``join``)."""
-
-    __slots__ = ("_left", "_right")
-
-    def __init__(self, left: DataStream[T], right: DataStream[U]) -> None:
-        self._left = left
-        self._right = right
-
-    def key_by(self, left: Any, right: Any | None = None, **options: Any) -> ConnectedStreams[T, U]:
-        """Key both streams; ``right`` defaults to the function of ``left``."""
-        return ConnectedStreams(
-            self._left.key_by(left, **options),
-            self._right.key_by(left if right is None else right, **options),
-        )
-
-    keyby = key_by
-
-    @overload
-    def comap(
-        self, first: type[CoMapFunction[T, U, V]], /, *args: Any, **options: Any
-    ) -> DataStream[V]: ...
-    @overload
-    def comap(self, first: CoMapFunction[T, U, V], /, **options: Any) -> DataStream[V]: ...
-    @overload
-    def comap(
-        self, first: Callable[[T], V], second: Callable[[U], R], /, **options: Any
-    ) -> DataStream[V | R]: ...
-    @overload
-    def comap(self, first: AnyStep, /, *args: Any, **options: Any) -> DataStream[Any]: ...
-    def comap(self, first: Any, /, *args: Any, **options: Any) -> DataStream[Any]:
-        """One output from both inputs: a ``CoMapFunction``, or one callable per input."""
-        given, rest = split_options(options)
-        plain = callable(first) and not isinstance(first, (type, BaseFunction))
-        if plain:
-            if len(args) != 1 or not callable(args[0]):
-                raise GraphError(
-                    "comap takes a CoMapFunction class (and its config) or two callables, one "
-                    f"for each stream; got {1 + len(args)} argument(s)"
-                )
-            specs = tuple(make_spec(step, (), rest, "map") for step in (first, args[0]))
-        else:
-            specs = (make_spec(first, args, rest, "comap"),)
-        return self._add("comap", specs, given)
-
-    def join(
-        self,
-        fn: Callable[[Any, Any], V] | type[JoinFunction[Any, Any, V]] | Any = None,
-        /,
-        *args: Any,
-        how: Literal["inner", "left", "right", "outer"] = "inner",
-        match: Literal["all", "one"] = "all",
-        window: float | None = None,
-        **options: Any,
-    ) -> DataStream[V]:
-        """Pair items with the same key; both streams must be keyed.
-
-        Args:
-            fn: Makes the result of a pair (default: the tuple). Where an outer join has no
-                partner, that side is ``None``.
-            args: Configuration of ``fn``, when it is a class.
-            how: ``inner``, or which side is also emitted without a partner, when the input (or
-                the window) ends.
-            match: ``all`` pairs of a key, or each item at most ``one`` time, in order.
-            window: Seconds for which an item waits for a partner; ``None``: until the end.
-            options: Step options.
-        """
-        for word, value, allowed in (
-            ("how", how, ("inner", "left", "right", "outer")),
-            ("match", match, ("all", "one")),
-        ):
-            if value not in allowed:
-                raise GraphError(f"join: {word} must be one of {', '.join(allowed)}, got {value!r}")
-        if window is not None:
-            _check_positive("join", "window", window)
-        given, rest = split_options(options)
-        spec = make_spec(pair if fn is None else fn, args, rest, "join")
-        return self._add("join", (spec,), given, {"how": how, "match": match, "window": window})
-
-    def _add(
-        self,
-        kind: str,
-        specs: tuple[FunctionSpec, ...],
-        options: Mapping[str, Any],
-        params: Mapping[str, Any] | None = None,
-    ) -> DataStream[Any]:
-        inputs = [self._left.edge, self._right.edge]
-        label = "+".join(spec.label for spec in specs)
-        node = self._left._add(kind, specs, options, inputs, params, label)
-        return DataStream(self._left._env, node, loop=self._left._loop)
-
-
-def pair(left: Any, right: Any) -> tuple[Any, Any]:
-    """Result of a join without a function."""
-    return (left, right)
-
-
 def _parts(options: Mapping[str, Any]) -> tuple[dict[str, Any]]:
     return (split_options(options)[1],)
 
 
 def _policy(policy: Any) -> str:
     return policy.label if isinstance(policy, FunctionSpec) else repr(policy)
-
-
-def _check_routes(routes: Iterable[str] | AsyncIterable[str]) -> None:
-    if isinstance(routes, str) or not isinstance(routes, Iterable):
-        raise GraphError(f"routes must be a list of names, got {routes!r}")
-    seen: set[str] = set()
-    for route in routes:
-        if not isinstance(route, str) or not route:
-            raise GraphError(f"a route name must be a non-empty string, got {route!r}")
-        if route in seen or route in (DEFAULT_ROUTE, DEAD_LETTER):
-            why = "given twice" if route in seen else "reserved"
-            raise GraphError(f"the route name {route!r} is {why}")
-        seen.add(route)
-
-
-def _check_positive(step: str, name: str, value: Any, *, whole: bool = False) -> None:
-    kinds = (int,) if whole else (int, float)
-    if isinstance(value, bool) or not isinstance(value, kinds) or value <= 0:
-        what = "an int >= 1" if whole else "a number of seconds > 0"
-        raise GraphError(f"{step}: {name} must be {what}, got {value!r}", step=step, option=name)

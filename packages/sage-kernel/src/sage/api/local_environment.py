@@ -116,7 +116,8 @@ class LocalEnvironment(BaseEnvironment):
 
     def stop(self) -> None:
         """Cancel the running jobs; returns at once. May be called from any thread, also by a
-        step."""
+        step.
+        """
         for job in list(self._jobs):
             if not job.done():
                 job.cancel(wait=False)
