@@ -36,12 +36,14 @@ class VectorFile:
         self._size = os.fstat(self._fd).st_size
         self._rows: FloatArray = np.empty((0, dim), np.float32)
         self._lock = threading.Lock()
+        self._dirty = False
 
     def write(self, slot: int, vectors: FloatArray) -> None:
         """Put ``(n, dim)`` vectors at ``slot``; the caller holds the collection's write lock."""
         data = memoryview(np.ascontiguousarray(vectors, np.float32)).cast("B")
         offset = slot * self._stride
         self._reserve(offset + len(data))
+        self._dirty = True
         while data:
             written = os.pwrite(self._fd, data, offset)
             offset += written
@@ -104,7 +106,13 @@ class VectorFile:
 
     def sync(self) -> None:
         """Wait until what was written is on the disk."""
+        self._dirty = False
         getattr(os, "fdatasync", os.fsync)(self._fd)
+
+    def sync_if_written(self) -> None:
+        """``sync``, unless nothing was written since the last one."""
+        if self._dirty:
+            self.sync()
 
     def close(self) -> None:
         """Release the file; maps that results still use stay valid."""

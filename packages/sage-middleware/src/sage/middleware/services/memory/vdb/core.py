@@ -1,0 +1,181 @@
+"""What the parts of a vector collection share: its store, settings, indexes and model."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sage.middleware.services.memory.errors import DimensionError, InvalidInputError
+from sage.middleware.services.memory.memory_collection.base_collection import (
+    BaseMemoryCollection,
+    read_settings,
+    write_settings,
+)
+from sage.middleware.services.memory.vdb.dense import DenseSearch
+from sage.middleware.services.memory.vdb.embedder import Embedder
+from sage.middleware.services.memory.vdb.index_specs import Indexes
+from sage.middleware.services.memory.vdb.metrics import Metric
+from sage.middleware.services.memory.vdb.state import View
+from sage.middleware.services.memory.vdb.store import Change, RowStore
+
+
+class VdbCore(BaseMemoryCollection):
+    """A vector collection without its operations.
+
+    Made by ``VDBMemoryCollection.create`` and ``connect``.
+    """
+
+    def __init__(self, path: Path, name: str, store: RowStore, embedder: Embedder) -> None:
+        self.path = path
+        self.name = name
+        self._store = store
+        self._settings = read_settings(store.database)
+        self._embedder = embedder
+        self._indexes = Indexes(store)
+        self._dense = DenseSearch(self.metric, self._settings["engine"])
+        if not embedder and self._settings.get("model") is not None:
+            self._embedder = Embedder(self._settings["model"])
+
+    # -- facts -----------------------------------------------------------------------------------
+
+    @property
+    def description(self) -> str:
+        """What the creator said about the collection."""
+        return str(self._settings["description"])
+
+    @property
+    def metric(self) -> Metric:
+        """How vectors are compared: ``cosine``, ``dot`` or ``l2``."""
+        metric: Metric = self._settings["metric"]
+        return metric
+
+    @property
+    def dim(self) -> int | None:
+        """Elements of a vector; ``None`` as long as the collection holds texts only."""
+        if self._settings["dim"] is None:
+            self._settings = read_settings(self._store.database)
+        dim: int | None = self._settings["dim"]
+        return dim
+
+    @property
+    def durability(self) -> str:
+        """Durability level of this handle's writes."""
+        return self._store.database.durability
+
+    @property
+    def embedding_fingerprint(self) -> str | None:
+        """Which embedding model made the vectors; ``None`` if they came ready."""
+        fingerprint: str | None = self._settings["fingerprint"]
+        return fingerprint
+
+    @property
+    def metadata_fields(self) -> tuple[str, ...]:
+        """The fields declared by ``add_metadata_field``."""
+        return tuple(self._settings["fields"])
+
+    def __len__(self) -> int:
+        return self._view().live
+
+    def __contains__(self, id: object) -> bool:
+        return isinstance(id, str) and bool(self._store.get([id]))
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r} at {str(self.path)!r}>"
+
+    def add_metadata_field(self, field: str) -> None:
+        """Declare a field that filters will use; its column is then kept from the start.
+
+        Undeclared fields can be stored and filtered too. Declaring one again changes nothing.
+        """
+        if not isinstance(field, str) or not field or field.startswith("$"):
+            raise InvalidInputError(
+                f"a metadata field is named by a string without leading '$', got {field!r}"
+            )
+        with self._store.database.write():
+            self._settings = read_settings(self._store.database)
+            if field not in self._settings["fields"]:
+                self._change_settings(fields=[*self._settings["fields"], field])
+        self._view().generation.columns.declare(field)
+
+    # -- for the parts ---------------------------------------------------------------------------
+
+    def _change_settings(self, **settings: Any) -> None:
+        write_settings(self._store.database, settings)
+        self._settings = {**self._settings, **settings}
+
+    def _view(self) -> View:
+        view = self._store.refresh()
+        if view.generation.parts.get("vectors") is None and self.dim is not None:
+            self._store.attach_vectors(view.generation, self._settings["dim"])
+        return view
+
+    def _settle_dim(self, change: Change, dim: int) -> None:
+        """The first vectors decide the dimension of a collection made without one.
+
+        Raises:
+            DimensionError: Another writer settled another one, or rows without vectors are there.
+        """
+        row = change.connection.execute(
+            "SELECT value FROM settings WHERE key = 'dim'"
+        ).fetchone()
+        settled = None if row[0] == "null" else int(row[0])
+        if settled is None:
+            if change.connection.execute("SELECT 1 FROM rows LIMIT 1").fetchone():
+                raise DimensionError(
+                    f"collection {self.name!r} holds texts without vectors; vectors cannot be "
+                    "added to some rows only: create a collection with dim or embedding_model",
+                    found=dim,
+                    expected=None,
+                )
+            write_settings(self._store.database, {"dim": dim})
+        elif settled != dim:
+            raise DimensionError(
+                f"a vector has {dim} elements, the collection's vectors have {settled}",
+                found=dim,
+                expected=settled,
+            )
+
+
+def first_settings(
+    *,
+    description: str,
+    metric: Metric,
+    dim: int | None,
+    embedder: Embedder,
+    engine: str | None,
+    durability: str,
+    options: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The settings of a new collection.
+
+    Raises:
+        DimensionError: ``dim`` contradicts the embedding model.
+        InvalidInputError: ``dim`` is not a positive integer.
+    """
+    if dim is not None and (isinstance(dim, bool) or not isinstance(dim, int) or dim < 1):
+        raise InvalidInputError(f"dim is {dim!r}; expected a positive integer or None")
+    fingerprint = spec = None
+    if embedder:
+        found = embedder.dim
+        if dim is not None and dim != found:
+            raise DimensionError(
+                f"dim is {dim}, but the embedding model {embedder.fingerprint!r} makes vectors of "
+                f"{found} elements; leave dim out",
+                found=dim,
+                expected=found,
+            )
+        dim, fingerprint, spec = found, embedder.fingerprint, embedder.spec
+    return {
+        "description": description,
+        "metric": metric,
+        "dim": dim,
+        "engine": engine,
+        "durability": durability,
+        "fingerprint": fingerprint,
+        "model": spec,
+        "fields": [],
+        "created": time.time(),
+        "options": dict(options),
+    }

@@ -1,0 +1,142 @@
+"""Rows on their way in: checked, given ids, turned into JSON."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import attrs
+import numpy as np
+import orjson
+
+from sage.middleware.services.memory.errors import DuplicateIdError, InvalidInputError
+from sage.middleware.services.memory.vdb.metrics import FloatArray
+
+Metadata = Mapping[str, Any]
+MAX_ID_CHARS = 1024
+
+
+@attrs.define(kw_only=True)
+class Batch:
+    """New rows: one entry per row in every list.
+
+    Attributes:
+        metadatas: What columns and callables see: plain JSON values.
+        vectors: As they are written to the file, or ``None`` for a collection of texts.
+        times: Seconds since 1970 of the write.
+    """
+
+    ids: list[str]
+    texts: list[str]
+    metadatas: list[Metadata]
+    json: list[str]
+    vectors: FloatArray | None
+    times: list[float]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def new_ids(count: int) -> list[str]:
+    """Unique ids that sort by time: 48 bits of milliseconds, 16 of position, 64 random."""
+    millis = f"{time.time_ns() // 1_000_000:012x}"
+    noise = os.urandom(8 * count).hex()
+    return [f"{millis}{i & 0xFFFF:04x}{noise[16 * i : 16 * i + 16]}" for i in range(count)]
+
+
+def check_ids(ids: Iterable[Any]) -> list[str]:
+    """Ids of one batch.
+
+    Raises:
+        InvalidInputError: Not a string, empty or longer than 1,024 characters.
+        DuplicateIdError: One occurs twice.
+    """
+    if isinstance(ids, str):
+        raise InvalidInputError(f"ids is the string {ids!r}; expected a list of strings")
+    checked = list(ids)
+    for one in checked:
+        if not isinstance(one, str) or not one or len(one) > MAX_ID_CHARS:
+            raise InvalidInputError(
+                f"an id is {one!r}; expected a string of 1 to {MAX_ID_CHARS} characters"
+            )
+    if len(set(checked)) < len(checked):
+        twice = sorted({i for i in checked if checked.count(i) > 1})
+        raise DuplicateIdError(f"ids occur twice in one batch: {shown(twice)}", ids=tuple(twice))
+    return checked
+
+
+def check_texts(texts: Iterable[Any]) -> list[str]:
+    """Texts of one batch."""
+    if isinstance(texts, str):
+        raise InvalidInputError("texts is one string; expected a list of strings")
+    checked = list(texts)
+    for one in checked:
+        if not isinstance(one, str):
+            raise InvalidInputError(f"a text is {one!r}; expected a string")
+        try:
+            one.encode()
+        except UnicodeEncodeError as exc:
+            raise InvalidInputError(f"a text is not valid Unicode: {exc}") from exc
+    return checked
+
+
+def check_metadatas(
+    metadatas: Sequence[Metadata | None] | None, count: int
+) -> tuple[list[Metadata], list[str]]:
+    """Metadata as plain mappings and as JSON.
+
+    Raises:
+        InvalidInputError: Not a mapping with string keys, not JSON, or not one per row.
+    """
+    if metadatas is None:
+        return [{}] * count, ["{}"] * count
+    if isinstance(metadatas, Mapping) or not isinstance(metadatas, Sequence):
+        raise InvalidInputError("metadatas is not a list; expected one mapping per text")
+    if len(metadatas) != count:
+        raise InvalidInputError(f"got {len(metadatas)} metadatas for {count} texts")
+    plain: list[Metadata] = []
+    texts: list[str] = []
+    for one in metadatas:
+        if one is None:
+            one = {}
+        elif not isinstance(one, dict):
+            if not isinstance(one, Mapping):
+                raise InvalidInputError(f"metadata is {one!r}; expected a mapping")
+            one = dict(one)
+        text, kept = to_json(one)
+        plain.append(kept)
+        texts.append(text)
+    return plain, texts
+
+
+def to_json(metadata: dict[str, Any]) -> tuple[str, Metadata]:
+    """Metadata as JSON, and what reading it back gives.
+
+    NumPy scalars and arrays, dates, UUIDs and the like become what JSON has for them.
+    """
+    try:
+        text = orjson.dumps(metadata, option=orjson.OPT_SERIALIZE_NUMPY)
+    except TypeError as exc:
+        raise InvalidInputError(
+            f"metadata {metadata!r} is not JSON: {exc}; use strings as keys, and strings, "
+            "numbers (integers up to 64 bits), booleans, None, lists and mappings as values"
+        ) from exc
+    if all(type(v) in _PLAIN for v in metadata.values()):
+        return text.decode(), metadata.copy()
+    return text.decode(), orjson.loads(text)
+
+
+_PLAIN = frozenset({str, int, bool, type(None)})
+
+
+def shown(ids: Sequence[str], most: int = 5) -> str:
+    """Some ids for a message."""
+    text = ", ".join(map(repr, ids[:most]))
+    return text if len(ids) <= most else f"{text} and {len(ids) - most} more"
+
+
+def pick_vectors(vectors: FloatArray | None, picks: Sequence[int]) -> FloatArray | None:
+    """Some rows of the vectors, if there are any."""
+    return None if vectors is None else vectors[np.asarray(picks, np.int64)]

@@ -1,0 +1,321 @@
+"""Changes to the rows of a vector collection. Each call is one transaction: all of it or nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from sage.middleware.services.memory.errors import InvalidInputError
+from sage.middleware.services.memory.vdb import filters
+from sage.middleware.services.memory.vdb.core import VdbCore
+from sage.middleware.services.memory.vdb.filters import Where
+from sage.middleware.services.memory.vdb.metrics import FloatArray, check_vectors, to_stored
+from sage.middleware.services.memory.vdb.rows import (
+    Batch,
+    Metadata,
+    check_ids,
+    check_metadatas,
+    check_texts,
+    new_ids,
+    to_json,
+)
+from sage.middleware.services.memory.vdb.store import Change, StoredRow, metadata_of
+
+
+class Writes(VdbCore):
+    """Insert, upsert, update, delete."""
+
+    def insert(
+        self,
+        text: str,
+        metadata: Metadata | None = None,
+        id: str | None = None,
+        *,
+        vector: Any = None,
+    ) -> str:
+        """Add one row.
+
+        Args:
+            text: The text; embedded by the collection's model unless ``vector`` is given.
+            metadata: JSON values by field.
+            id: The row's id; made if ``None``.
+            vector: Ready vector, ``(dim,)`` numbers.
+
+        Returns:
+            The row's id.
+
+        Raises:
+            DuplicateIdError: There is a row of that id.
+            DimensionError: The vector has another number of elements than the collection's.
+            InvalidInputError: Something cannot be stored, or no vector can be made.
+        """
+        return self.insert_many(
+            [text],
+            None if metadata is None else [metadata],
+            None if id is None else [id],
+            vectors=None if vector is None else [vector],
+        )[0]
+
+    def insert_many(
+        self,
+        texts: Iterable[str],
+        metadatas: Sequence[Metadata | None] | None = None,
+        ids: Iterable[str] | None = None,
+        *,
+        vectors: Any = None,
+    ) -> list[str]:
+        """Add rows: all of them, or none if one cannot be added.
+
+        Args:
+            texts: The texts.
+            metadatas: One mapping of JSON values (or ``None``) per text.
+            ids: One id per text; made if ``None``.
+            vectors: ``(n, dim)`` ready vectors; the collection's model embeds the texts if ``None``.
+
+        Returns:
+            The rows' ids, in order.
+
+        Raises:
+            DuplicateIdError: An id is there already or occurs twice.
+            DimensionError: Vectors have another number of elements than the collection's.
+            InvalidInputError: Something cannot be stored, or no vectors can be made.
+        """
+        batch = self._batch(texts, metadatas, ids, vectors)
+        if len(batch):
+            self._apply(lambda change: (batch, []))
+        return batch.ids
+
+    def upsert(
+        self,
+        texts: str | Iterable[str],
+        metadatas: Metadata | Sequence[Metadata | None] | None = None,
+        ids: str | Iterable[str] | None = None,
+        *,
+        vectors: Any = None,
+    ) -> list[str]:
+        """Insert rows, replacing those whose id is there already; one row or many.
+
+        Takes what ``insert`` or ``insert_many`` take. Returns the ids.
+        """
+        if isinstance(texts, str):
+            if ids is not None and not isinstance(ids, str):
+                raise InvalidInputError(f"ids is {ids!r}; expected one id for one text")
+            texts = [texts]
+            ids = None if ids is None else [ids]
+            vectors = None if vectors is None else np.asarray(vectors, np.float32)[None]
+        if isinstance(metadatas, Mapping):
+            metadatas = [metadatas]
+        batch = self._batch(texts, metadatas, ids, vectors)
+        if len(batch):
+            self._apply(
+                lambda change: (batch, [r.slot for r in change.find(batch.ids).values()])
+            )
+        return batch.ids
+
+    def update(
+        self,
+        id: str,
+        text: str | None = None,
+        metadata: Metadata | None = None,
+        *,
+        vector: Any = None,
+        merge: bool = False,
+    ) -> None:
+        """Change one row; what is ``None`` stays as it is.
+
+        Args:
+            id: The row.
+            text: New text, embedded again unless ``vector`` is given.
+            metadata: New metadata instead of the old.
+            vector: New vector.
+            merge: Keep the fields of the old metadata that the new one does not name.
+
+        Raises:
+            RowNotFoundError: No row has this id; nothing was changed.
+        """
+        self.update_many(
+            [id],
+            None if text is None else [text],
+            None if metadata is None else [metadata],
+            vectors=None if vector is None else [vector],
+            merge=merge,
+        )
+
+    def update_many(
+        self,
+        ids: Iterable[str],
+        texts: Sequence[str] | None = None,
+        metadatas: Sequence[Metadata | None] | None = None,
+        *,
+        vectors: Any = None,
+        merge: bool = False,
+    ) -> None:
+        """Change rows: all of them, or none if one is missing. Arguments as for ``update``."""
+        wanted = check_ids(ids)
+        if not wanted:
+            return
+        new_texts = None if texts is None else check_texts(texts)
+        if new_texts is not None and len(new_texts) != len(wanted):
+            raise InvalidInputError(f"got {len(new_texts)} texts for {len(wanted)} ids")
+        checked = None if metadatas is None else check_metadatas(metadatas, len(wanted))
+        ready: FloatArray | None = None
+        if vectors is not None or (new_texts is not None and self.dim is not None):
+            if new_texts is not None:
+                ready = self._vectors(new_texts, vectors, len(wanted))
+            else:
+                ready = to_stored(self.metric, check_vectors(vectors, self.dim, len(wanted)))
+
+        def work(change: Change) -> tuple[Batch, list[int]]:
+            rows = change.require(wanted)
+            return self._changed(change, rows, new_texts, checked, ready, merge), [
+                r.slot for r in rows
+            ]
+
+        self._apply(work)
+
+    def _changed(
+        self,
+        change: Change,
+        rows: list[StoredRow],
+        texts: list[str] | None,
+        checked: tuple[list[Metadata], list[str]] | None,
+        ready: FloatArray | None,
+        merge: bool,
+    ) -> Batch:
+        if checked is None:
+            plain, json = [metadata_of(r) for r in rows], [r.meta for r in rows]
+        elif merge:
+            merged = [
+                to_json({**metadata_of(r), **m}) for r, m in zip(rows, checked[0], strict=True)
+            ]
+            plain, json = [m for _, m in merged], [t for t, _ in merged]
+        else:
+            plain, json = checked
+        dim = self.dim
+        if ready is None and dim is not None:
+            slots = [r.slot for r in rows]
+            ready = change.vector_file(dim).rows(max(slots) + 1)[slots]
+        return Batch(
+            ids=[r.id for r in rows],
+            texts=[r.text for r in rows] if texts is None else texts,
+            metadatas=plain,
+            json=json,
+            vectors=ready,
+            times=[time.time()] * len(rows),
+        )
+
+    def delete(
+        self,
+        ids: str | Iterable[str] | None = None,
+        *,
+        where: Where | None = None,
+        missing_ok: bool = False,
+    ) -> int:
+        """Delete rows by id or by filter; returns how many.
+
+        The rows are gone from every query and index at once; their bytes go when ``optimize``
+        runs. What must leave no trace is deleted by ``forget``.
+
+        Args:
+            ids: One id or several.
+            where: Delete every row that matches instead.
+            missing_ok: Pass over ids that have no row.
+
+        Raises:
+            RowNotFoundError: An id has no row and ``missing_ok`` is false; nothing was deleted.
+        """
+        if (ids is None) == (where is None):
+            raise InvalidInputError("delete takes ids or where, exactly one of them")
+        if where is not None:
+            filters.parse(where)
+            return self._delete(lambda change: self._slots_where(change, where))
+        wanted = check_ids([ids] if isinstance(ids, str) else list(ids or ()))
+        if missing_ok:
+            return self._delete(lambda c: [r.slot for r in c.find(wanted).values()])
+        return self._delete(lambda c: [r.slot for r in c.require(wanted)])
+
+    def _delete(self, find: Callable[[Change], list[int]]) -> int:
+        def work(change: Change) -> tuple[None, list[int]]:
+            return None, find(change)
+
+        return self._apply(work)
+
+    def _slots_where(self, change: Change, where: Where) -> list[int]:
+        """The rows that match, as of the open transaction."""
+        view = self._view()  # the transaction excludes other writers: the view is current
+        mask = view.generation.columns.mask(where)
+        slots = mask.slots(view.count)
+        found: list[int] = slots[view.alive[slots]].tolist()
+        return found
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _batch(
+        self,
+        texts: Iterable[str],
+        metadatas: Sequence[Metadata | None] | None,
+        ids: Iterable[str] | None,
+        vectors: Any,
+    ) -> Batch:
+        checked = check_texts(texts)
+        plain, json = check_metadatas(metadatas, len(checked))
+        names = new_ids(len(checked)) if ids is None else check_ids(ids)
+        if len(names) != len(checked):
+            raise InvalidInputError(f"got {len(names)} ids for {len(checked)} texts")
+        return Batch(
+            ids=names,
+            texts=checked,
+            metadatas=plain,
+            json=json,
+            vectors=self._vectors(checked, vectors, len(checked)) if checked else None,
+            times=[time.time()] * len(checked),
+        )
+
+    def _vectors(self, texts: Sequence[str], vectors: Any, rows: int) -> FloatArray | None:
+        """What goes to the vector file; the model is asked outside of any transaction."""
+        dim = self.dim
+        if vectors is None:
+            if dim is None:
+                return None
+            if not self._embedder:
+                raise InvalidInputError(
+                    f"collection {self.name!r} has no embedding model: give vectors "
+                    f"({dim} elements each), or connect with embedding_model"
+                )
+            self._check_model()
+            vectors = self._embedder.documents(texts)
+        return to_stored(self.metric, check_vectors(vectors, dim, rows))
+
+    def _check_model(self) -> None:
+        fingerprint = self.embedding_fingerprint
+        if fingerprint is not None:
+            self._embedder.check(fingerprint)
+
+    def _apply(self, build: Callable[[Change], tuple[Batch | None, list[int]]]) -> int:
+        """Kill and append in one transaction; returns how many rows were killed."""
+
+        def work(change: Change) -> int:
+            batch, killed = build(change)
+            change.kill(killed)
+            metadatas: Sequence[Metadata] = ()
+            start = change.commit.start
+            if batch is not None:
+                if batch.vectors is not None:
+                    if self._settings["dim"] is None:
+                        self._settle_dim(change, batch.vectors.shape[1])
+                elif self.dim is not None:
+                    raise InvalidInputError(
+                        f"collection {self.name!r} got its dimension from another writer just "
+                        "now: give vectors"
+                    )
+                change.append(batch)
+                metadatas = batch.metadatas
+            self._indexes.before_commit(change, start, metadatas, killed)
+            return len(killed)
+
+        killed: int = self._store.change(work)
+        self._dense.after_write(self._view())
+        return killed
