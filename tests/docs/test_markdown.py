@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -91,15 +92,12 @@ def test_python_block_runs_and_prints_what_it_says(block: Block, tmp_path: Path)
         assert done.stdout == block.prints
 
 
-def commands(block: Block) -> list[list[str]]:
-    """Return the words of each command in a shell block, comments and prompts removed."""
-    joined = block.code.replace("\\\n", " ")
-    found = []
-    for line in joined.splitlines():
+def commands(block: Block) -> Iterator[list[str]]:
+    """Yield the words of each command in a shell block, without comments and prompts."""
+    for line in block.code.replace("\\\n", " ").splitlines():
         for part in re.split(r"&&|\|\||;|\|", line.removeprefix("$ ")):
             if words := shlex.split(part, comments=True):
-                found.append(words)
-    return found
+                yield words
 
 
 SAGE_COMMANDS = sorted(
