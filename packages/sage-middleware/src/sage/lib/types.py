@@ -13,7 +13,6 @@ from typing import Any
 import attrs
 
 
-
 @attrs.frozen(kw_only=True)
 class Document:
     """A text with an identity.

@@ -1,0 +1,71 @@
+"""``FileSink``: writes every item to a file that is complete at any moment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from sage.common.errors import ConfigError
+from sage.lib.contracts import SinkFunction
+from sage.lib.io.sink.writers import RowWriter, format_for, open_writer
+
+if TYPE_CHECKING:
+    from sage.api.context import RuntimeContext
+
+
+class FileSink(SinkFunction[Any]):
+    """Writes items as JSON, JSON lines, text or CSV.
+
+    Each item is in the file when ``execute`` returns, and a JSON file is a complete array after
+    each item: a failed, canceled or killed job leaves a file that can be read.
+
+    Example:
+        >>> stream.sink(FileSink, {"output_format": "json", "file_path": "results/answers.json"})
+    """
+
+    @attrs.frozen(kw_only=True)
+    class Config:
+        """Settings.
+
+        Attributes:
+            file_path: The file; relative to the working directory. Missing folders are made.
+            output_format: ``json`` (an array), ``jsonl``, ``txt`` (one line per item) or ``csv``;
+                default: by the ending.
+            append: Go on after what is in the file, instead of replacing it.
+        """
+
+        file_path: str
+        output_format: str | None = None
+        append: bool = False
+
+    def __init__(self, config: Any = None, **overrides: Any) -> None:
+        super().__init__(config, **overrides)
+        self._path = Path(self.config.file_path).expanduser()
+        self._format = format_for(self._path, self.config.output_format)
+        self._writer: RowWriter | None = None
+
+    def open(self, ctx: RuntimeContext) -> None:
+        """Open the file.
+
+        Raises:
+            ConfigError: It cannot be written, or several subtasks would write it.
+        """
+        if ctx.parallelism > 1:
+            raise ConfigError(
+                f"step {ctx.operator!r} has parallelism {ctx.parallelism}, but one file has one "
+                "writer: set parallelism=1"
+            )
+        self._writer = open_writer(self._path, self._format, append=self.config.append)
+
+    def execute(self, item: Any) -> None:
+        """Write one item."""
+        assert self._writer is not None, "open() comes first"
+        self._writer.write(item)
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None

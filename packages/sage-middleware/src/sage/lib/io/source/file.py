@@ -1,0 +1,157 @@
+"""``FileSource``: questions, records or documents from a text, JSONL or CSV file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import attrs
+import orjson
+
+from sage.lib.adapt import as_document, as_query
+from sage.lib.contracts import SourceFunction
+from sage.lib.errors import InputFileError, ItemError
+from sage.lib.io.source.records import Record, format_of, read_records
+from sage.lib.types import Query
+
+
+class FileSource(SourceFunction[Any]):
+    """Reads a file record by record.
+
+    A line of a text file that is not blank is one record; JSONL has one object (or string) per
+    line; CSV and TSV have a header line. By default each record becomes a ``Query``: a string is
+    the question; an object gives ``query``, ``question``, ``text`` or ``input``, and optionally
+    ``id`` and ``answers``. A record without ``id`` gets ``NAME:LINE``.
+
+    Example:
+        >>> env.from_source(FileSource, {"file_path": "data/questions.txt", "batch_size": 10})
+    """
+
+    @attrs.frozen(kw_only=True)
+    class Config:
+        """Settings.
+
+        Attributes:
+            file_path: The file; relative to the working directory.
+            batch_size: Records read and parsed ahead at a time. The items are still handed on one
+                by one; at most this many are read before they are wanted.
+            format: ``txt``, ``jsonl``, ``csv`` or ``tsv``; default: by the ending.
+            encoding: Of the file. A byte-order mark is skipped.
+            limit: Most items; default: all.
+            item_type: What to make of a record: ``query`` (a ``Query``), ``record`` (the string or
+                mapping itself) or ``document`` (a ``Document``).
+            text_field: Key or column of the text (question or document); default: the usual names.
+            id_field: Key or column of the id.
+            answers_field: Key or column of the reference answers: a list, a string, or a JSON list
+                in a CSV cell.
+        """
+
+        file_path: str
+        batch_size: int = attrs.field(default=64, validator=attrs.validators.ge(1))
+        format: str | None = None
+        encoding: str = "utf-8"
+        limit: int | None = None
+        item_type: str = attrs.field(
+            default="query", validator=attrs.validators.in_(("query", "record", "document"))
+        )
+        text_field: str | None = None
+        id_field: str | None = None
+        answers_field: str | None = None
+
+    def __init__(self, config: Any = None, **overrides: Any) -> None:
+        super().__init__(config, **overrides)
+        self._path = Path(self.config.file_path).expanduser()
+        self._format = format_of(self._path, self.config.format)
+        self._offset = 0
+        self._skip = 0
+
+    @property
+    def offset(self) -> int:
+        """Items handed on so far; ``seek`` to it to go on after them."""
+        return self._offset
+
+    def seek(self, offset: int) -> None:
+        """Start after the first ``offset`` items; call before ``run``."""
+        self._skip = offset
+
+    def run(self) -> Iterator[Any]:
+        """Yield the items.
+
+        Raises:
+            InputFileError: Names file and line.
+        """
+        settings = self.config
+        records = read_records(self._path, self._format, settings.encoding)
+        wanted = islice(records, self._skip, settings.limit)
+        self._offset = self._skip
+        while chunk := list(islice(wanted, settings.batch_size)):
+            for record in chunk:
+                item = self._item(record)
+                self._offset += 1
+                yield item
+
+    def _item(self, record: Record) -> Any:
+        line, value = record
+        settings = self.config
+        if settings.item_type == "record":
+            return value
+        if isinstance(value, Mapping):
+            value = self._renamed(value, line)
+        try:
+            if settings.item_type == "document":
+                document = as_document(value)
+                return attrs.evolve(document, id=self._id(value) or self._line_id(line))
+            query = as_query(value)
+        except ItemError as error:
+            raise InputFileError(
+                f"{self._path}, line {line}: {error.message}; name it with text_field, or set "
+                "item_type to record",
+                path=str(self._path),
+                line=line,
+            ) from error
+        if not query.text.strip():
+            raise InputFileError(
+                f"{self._path}, line {line}: the question is empty", path=str(self._path), line=line
+            )
+        return query if query.id else _with_id(query, self._line_id(line))
+
+    def _renamed(self, record: Mapping[str, Any], line: int) -> dict[str, Any]:
+        settings = self.config
+        result = dict(record)
+        text_key = "text" if settings.item_type == "document" else "query"
+        for key, field in (
+            (text_key, settings.text_field),
+            ("id", settings.id_field),
+            ("answers", settings.answers_field),
+        ):
+            if field is None:
+                continue
+            if field not in result:
+                raise InputFileError(
+                    f"{self._path}, line {line}: no field {field!r}; the record has "
+                    f"{', '.join(sorted(map(str, record)))}",
+                    path=str(self._path),
+                    line=line,
+                )
+            result[key] = result.pop(field)
+        answers = result.get("answers")
+        if isinstance(answers, str) and answers.startswith("["):
+            try:
+                result["answers"] = orjson.loads(answers)
+            except orjson.JSONDecodeError:
+                result["answers"] = [answers]  # a cell that only looks like a list
+        elif answers == "":
+            del result["answers"]
+        return result
+
+    def _id(self, value: Any) -> str:
+        return str(value.get("id", "")) if isinstance(value, Mapping) else ""
+
+    def _line_id(self, line: int) -> str:
+        return f"{self._path.stem}:{line}"
+
+
+def _with_id(query: Query, identity: str) -> Query:
+    return Query(text=query.text, id=identity, answers=query.answers, metadata=query.metadata)

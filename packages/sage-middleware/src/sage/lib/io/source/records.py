@@ -1,0 +1,156 @@
+"""Records of a text file: ``(line number, value)`` from txt, jsonl and csv."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import orjson
+
+from sage.common.errors import ConfigError
+from sage.lib.errors import InputFileError
+
+Record = tuple[int, Any]
+"""Line on which the record starts (from 1), and a string (txt) or a mapping (jsonl, csv)."""
+
+SUFFIXES = {
+    ".txt": "txt",
+    ".text": "txt",
+    ".md": "txt",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".csv": "csv",
+    ".tsv": "tsv",
+}
+
+
+def format_of(path: Path, given: str | None) -> str:
+    """Format of a file: as given, else by its ending.
+
+    Raises:
+        ConfigError: The format is unknown, or cannot be told from the ending.
+    """
+    if given is not None:
+        if given not in READERS:
+            raise ConfigError(f"format must be one of {', '.join(sorted(READERS))}, got {given!r}")
+        return given
+    try:
+        return SUFFIXES[path.suffix.lower()]
+    except KeyError:
+        raise ConfigError(
+            f"cannot tell the format of {str(path)!r} from its ending; set format to one of "
+            f"{', '.join(sorted(READERS))}"
+        ) from None
+
+
+def read_records(path: Path, fmt: str, encoding: str) -> Iterator[Record]:
+    """Records in file order.
+
+    Raises:
+        InputFileError: The file is missing or unreadable, or a line is broken; names both.
+    """
+    # A byte-order mark is no part of the first line.
+    codec = "utf-8-sig" if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding
+    try:
+        # Undecodable bytes become lone surrogates, so that the line they are on can be named.
+        with path.open(encoding=codec, errors="surrogateescape", newline="") as file:
+            yield from READERS[fmt](file, path)
+    except LookupError as error:
+        raise ConfigError(f"unknown encoding {encoding!r}") from error
+    except OSError as error:
+        raise InputFileError(
+            f"cannot read {str(path)!r} ({error.strerror}); relative paths start at the working "
+            f"directory {str(Path.cwd())!r}",
+            path=str(path),
+            line=None,
+        ) from error
+
+
+def _lines(file: IO[str], path: Path) -> Iterator[tuple[int, str]]:
+    for number, line in enumerate(file, 1):
+        if not line.isascii():
+            _check(line, number, path)
+        yield number, line
+
+
+def _check(line: str, number: int, path: Path) -> None:
+    try:
+        line.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InputFileError(
+            f"{path}, line {number}: character {error.start + 1} is not valid in this encoding; "
+            "set encoding to that of the file",
+            path=str(path),
+            line=number,
+        ) from error
+
+
+def _txt(file: IO[str], path: Path) -> Iterator[Record]:
+    for number, line in _lines(file, path):
+        text = line.strip()
+        if text:
+            yield number, text
+
+
+def _jsonl(file: IO[str], path: Path) -> Iterator[Record]:
+    for number, line in _lines(file, path):
+        if not line.strip():
+            continue
+        try:
+            value = orjson.loads(line)
+        except orjson.JSONDecodeError as error:
+            raise InputFileError(
+                f"{path}, line {number}: not valid JSON: {error}", path=str(path), line=number
+            ) from error
+        if not isinstance(value, dict | str):
+            raise InputFileError(
+                f"{path}, line {number}: expected an object or a string, got "
+                f"{type(value).__name__}",
+                path=str(path),
+                line=number,
+            )
+        yield number, value
+
+
+def _csv(file: IO[str], path: Path) -> Iterator[Record]:
+    yield from _table(file, path, "excel")
+
+
+def _tsv(file: IO[str], path: Path) -> Iterator[Record]:
+    yield from _table(file, path, "excel-tab")
+
+
+def _table(file: IO[str], path: Path, dialect: str) -> Iterator[Record]:
+    rows = csv.reader((line for _, line in _lines(file, path)), dialect=dialect, strict=True)
+    start = 1
+    try:
+        head = [name.strip() for name in next(rows, [])]
+        while True:
+            start = rows.line_num + 1
+            row = next(rows, None)
+            if row is None:
+                return
+            if not any(cell.strip() for cell in row):
+                continue
+            if len(row) != len(head):
+                raise InputFileError(
+                    f"{path}, line {start}: {len(row)} columns, but the header has {len(head)} "
+                    f"({', '.join(head)})",
+                    path=str(path),
+                    line=start,
+                )
+            yield start, dict(zip(head, row, strict=True))
+    except csv.Error as error:
+        raise InputFileError(
+            f"{path}, line {start}: not valid CSV: {error}", path=str(path), line=start
+        ) from error
+
+
+READERS: dict[str, Callable[[IO[str], Path], Iterator[Record]]] = {
+    "txt": _txt,
+    "jsonl": _jsonl,
+    "csv": _csv,
+    "tsv": _tsv,
+}

@@ -1,0 +1,1 @@
+"""Operators of retrieval-augmented generation: retriever → promptor → generator."""

@@ -1,0 +1,6 @@
+"""Generators: a prompt in, an answer out."""
+
+from sage.lib.rag.generator.extractive import ExtractiveGenerator
+from sage.lib.rag.generator.openai import OpenAIGenerator
+
+__all__ = ["ExtractiveGenerator", "OpenAIGenerator"]

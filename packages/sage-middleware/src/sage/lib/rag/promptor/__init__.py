@@ -1,0 +1,5 @@
+"""Promptors: a question with passages in, messages for a model out."""
+
+from sage.lib.rag.promptor.qa import QAPromptor
+
+__all__ = ["QAPromptor"]

@@ -1,0 +1,136 @@
+"""``QAPromptor``: a question and its passages become the messages of a prompt."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from sage.lib.adapt import as_retrieved
+from sage.lib.contracts import PromptFunction, RetrievedLike
+from sage.lib.rag.promptor.template import compile_template, version_of
+from sage.lib.types import ChatMessage, Document, Prompt
+from sage.middleware.tokens import get_tokenizer
+
+DEFAULT_TEMPLATE = (
+    "Answer the question from the context. If the context does not say, say that you do not "
+    "know.\n\nContext:\n{context}\n\nQuestion: {query}\nAnswer:"
+)
+
+
+class QAPromptor(PromptFunction):
+    """Fills a template with the question and as much of the passages as the budget allows.
+
+    Truncation: passages are taken whole, best first; the first that does not fit is cut at a token
+    boundary and the rest is left out. The passages of the prompt are those that made it in, the
+    cut one with its shortened text, so lineage and citations speak of what the model saw.
+
+    Example:
+        >>> stream.map(QAPromptor, {"max_context_length": 2000})
+    """
+
+    @attrs.frozen(kw_only=True)
+    class Config:
+        """Settings.
+
+        Attributes:
+            template: ``{context}``, ``{query}`` (or ``{question}``) and ``{id}``, or Jinja2
+                (``{{ context }}``, ``{{ passages }}`` …) in a sandbox.
+            template_style: ``auto`` (Jinja2 if the text has ``{{``, ``{%`` or ``{#``), ``braces``
+                or ``jinja2``.
+            system: System message, sent first as it is; default: none.
+            max_context_length: Most tokens of the context, by ``tokenizer``; passages and
+                separators count, template and question do not.
+            tokenizer: ``simple`` (rules, no dependency), ``tiktoken:ENCODING`` or
+                ``tokenizers:PATH``.
+            separator: Text between two passages.
+            numbered: Put ``[1] ``, ``[2] `` … before the passages, for citations.
+        """
+
+        template: str = DEFAULT_TEMPLATE
+        template_style: str = "auto"
+        system: str | None = None
+        max_context_length: int = attrs.field(default=2000, validator=attrs.validators.ge(0))
+        tokenizer: str = "simple"
+        separator: str = "\n\n"
+        numbered: bool = False
+
+    def __init__(self, config: Any = None, **overrides: Any) -> None:
+        super().__init__(config, **overrides)
+        settings = self.config
+        self._render = compile_template(settings.template, style=settings.template_style)
+        self._tokenizer = get_tokenizer(settings.tokenizer)
+        self._separator_tokens = self._tokenizer.count(settings.separator)
+        self._system = (
+            ()
+            if settings.system is None
+            else (ChatMessage(role="system", content=settings.system),)
+        )
+        self._version = version_of(
+            settings.template,
+            settings.system or "",
+            settings.separator,
+            str(settings.numbered),
+            str(settings.max_context_length),
+            self._tokenizer.name,
+        )
+
+    def execute(self, item: RetrievedLike) -> Prompt:
+        """Build the prompt.
+
+        Raises:
+            ItemError: The item holds no question.
+        """
+        retrieved = as_retrieved(item)
+        query = retrieved.query
+        passages, texts, tokens = self._fit(retrieved.passages)
+        content = self._render(
+            {
+                "context": self.config.separator.join(texts),
+                "query": query.text,
+                "question": query.text,
+                "id": query.id,
+                "metadata": query.metadata,
+                "passages": [
+                    {"id": d.id, "text": d.text, "score": d.score, "metadata": d.metadata}
+                    for d in passages
+                ],
+            }
+        )
+        return Prompt(
+            messages=(*self._system, ChatMessage(role="user", content=content)),
+            query=query,
+            passages=passages,
+            version=self._version,
+            tokens=tokens,
+        )
+
+    def _fit(self, passages: tuple[Document, ...]) -> tuple[tuple[Document, ...], list[str], int]:
+        left = self.config.max_context_length
+        count = self._tokenizer.count
+        kept: list[Document] = []
+        texts: list[str] = []
+        for number, passage in enumerate(passages, 1):
+            label = f"[{number}] " if self.config.numbered else ""
+            extra = (self._separator_tokens if kept else 0) + (count(label) if label else 0)
+            size = count(passage.text)
+            if extra + size > left:
+                shorter, size = self._cut(passage, left - extra)
+                if size > 0:
+                    kept.append(shorter)
+                    texts.append(label + shorter.text)
+                    left -= extra + size
+                break
+            kept.append(passage)
+            texts.append(label + passage.text)
+            left -= extra + size
+        return tuple(kept), texts, self.config.max_context_length - left
+
+    def _cut(self, passage: Document, room: int) -> tuple[Document, int]:
+        end = self._tokenizer.cut(passage.text, room)
+        text = passage.text[:end]
+        if not text.strip():
+            return passage, 0
+        start = passage.start
+        shorter = attrs.evolve(passage, text=text, end=None if start is None else start + end)
+        return shorter, self._tokenizer.count(text)

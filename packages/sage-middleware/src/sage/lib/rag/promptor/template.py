@@ -1,0 +1,105 @@
+"""Prompt templates: ``{name}`` placeholders, or Jinja2 in its sandbox. Data is never a template."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sage.common.errors import ConfigError
+
+NAMES = ("context", "query", "question", "id")
+"""Names that a template may use; ``query`` and ``question`` are the same text."""
+
+_PLACEHOLDER = re.compile(r"\{([A-Za-z_]\w*)\}")
+_JINJA = re.compile(r"\{%|\{#|\{\{")
+
+
+def compile_template(text: str, *, style: str = "auto") -> Callable[[Mapping[str, Any]], str]:
+    """A function from values to text.
+
+    Args:
+        text: The template. In the ``braces`` style ``{context}``, ``{query}``, ``{question}`` and
+            ``{id}`` are replaced and every other brace stands for itself; values are inserted
+            once and never looked at again. In the ``jinja2`` style the same names, ``passages``
+            (mappings with ``id, text, score, metadata``) and ``metadata`` are variables.
+        style: ``braces``, ``jinja2``, or ``auto``: Jinja2 if the text has ``{{``, ``{%`` or ``{#``.
+
+    Raises:
+        ConfigError: Unknown placeholder, no question in the template, or a Jinja2 syntax error.
+    """
+    if style not in ("auto", "braces", "jinja2"):
+        raise ConfigError(f"template_style must be auto, braces or jinja2, got {style!r}")
+    if style == "jinja2" or (style == "auto" and _JINJA.search(text)):
+        return _jinja(text)
+    return _braces(text)
+
+
+def version_of(*parts: str) -> str:
+    """Short hash (12 hex digits) of what makes a prompt, to tell prompt versions apart."""
+    digest = hashlib.blake2b(digest_size=6)
+    for part in parts:
+        digest.update(part.encode("utf-8", "surrogatepass") + b"\0")
+    return digest.hexdigest()
+
+
+def _braces(text: str) -> Callable[[Mapping[str, Any]], str]:
+    pieces = _PLACEHOLDER.split(text)  # literal, name, literal, name, ..., literal
+    names = pieces[1::2]
+    for name in names:
+        if name not in NAMES:
+            near = difflib.get_close_matches(name, NAMES, n=1)
+            hint = f"; did you mean {{{near[0]}}}?" if near else ""
+            raise ConfigError(
+                f"the template has the unknown placeholder {{{name}}}; known are "
+                f"{', '.join('{' + n + '}' for n in NAMES)}{hint}"
+            )
+    if not {"query", "question"} & set(names):
+        raise ConfigError(
+            f"the template {text[:60]!r} never mentions the question: add {{query}} or {{question}}"
+        )
+
+    def render(values: Mapping[str, Any]) -> str:
+        out = pieces.copy()
+        for i in range(1, len(out), 2):
+            out[i] = str(values[out[i]])
+        return "".join(out)
+
+    return render
+
+
+def _jinja(text: str) -> Callable[[Mapping[str, Any]], str]:
+    from jinja2 import StrictUndefined, TemplateError, meta  # noqa: PLC0415 - 20 ms, rarely used
+    from jinja2.sandbox import ImmutableSandboxedEnvironment  # noqa: PLC0415
+
+    # Prompts are text for a model, not HTML: escaping would change what the user wrote.
+    env = ImmutableSandboxedEnvironment(
+        undefined=StrictUndefined,
+        autoescape=False,
+        keep_trailing_newline=True,
+    )
+    try:
+        used = meta.find_undeclared_variables(env.parse(text))
+        template = env.from_string(text)
+    except TemplateError as error:
+        raise ConfigError(f"the Jinja2 template is wrong: {error}") from error
+    known = {*NAMES, "passages", "metadata"}
+    if used - known:
+        raise ConfigError(
+            f"the template uses the unknown variables {sorted(used - known)}; known are "
+            f"{sorted(known)}"
+        )
+    if not {"query", "question"} & used:
+        raise ConfigError(
+            f"the template {text[:60]!r} never mentions the question: add {{{{ query }}}}"
+        )
+
+    def render(values: Mapping[str, Any]) -> str:
+        try:
+            return template.render(values)
+        except TemplateError as error:
+            raise ConfigError(f"the Jinja2 template cannot be rendered: {error}") from error
+
+    return render

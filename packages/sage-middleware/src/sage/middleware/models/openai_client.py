@@ -1,0 +1,352 @@
+"""A thin client for any OpenAI-compatible server: aiohttp and orjson, bytes in and out.
+
+There is no limit on the calls in flight: the caller's concurrency is the limit. One client works
+on any number of event loops.
+
+Predecessor: ``sage.middleware.models.chat``; successor: ``sage.lib.rag.generator``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from ipaddress import ip_address
+from typing import Any
+
+import aiohttp
+import orjson
+from yarl import URL
+
+from sage.common.config import Secret
+from sage.common.errors import ConfigError, ModelError
+from sage.middleware.models.chat import ChatReply, StreamReader, error_text, read_reply
+from sage.middleware.models.retry import RETRIED_STATUSES, RetryRule, retry_after_of
+from sage.middleware.models.sessions import LoopSessions
+from sage.middleware.models.sse import EventDecoder
+
+DEFAULT_BASE_URL = "https://api.openai.com/v1"
+BASE_URL_VARIABLE = "OPENAI_BASE_URL"
+API_KEY_VARIABLE = "OPENAI_API_KEY"
+
+
+class OpenAIClient:
+    """Chat completions, streamed or not, with retries.
+
+    429 and 503 wait as long as ``Retry-After`` says; 500, 502, 504, timeouts, dropped connections
+    and broken bodies are retried with exponential back-off and jitter; 400, 401, 404 and every
+    other client error never, nor an exhausted quota or an empty completion.
+
+    Args:
+        base_url: Ends before ``/chat/completions``. Default: the environment variable
+            ``OPENAI_BASE_URL``, else OpenAI itself.
+        api_key: A string or a ``Secret``. Default: the environment variable
+            ``OPENAI_API_KEY``. Servers on this machine or a private address
+            need none.
+        timeout: Seconds for one attempt, in whole.
+        connect_timeout: Seconds to connect.
+        idle_timeout: Seconds between two chunks of a stream.
+        deadline: Seconds for all attempts and waits together; ``None``: no bound but the retries.
+        retry: See ``RetryRule``.
+        headers: More headers for each request.
+
+    Raises:
+        ConfigError: No key for a server that is not local, or the URL is none.
+    """
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        api_key: Any = None,
+        *,
+        timeout: float = 120.0,
+        connect_timeout: float = 10.0,
+        idle_timeout: float = 60.0,
+        deadline: float | None = None,
+        retry: RetryRule | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        base = (base_url or os.environ.get(BASE_URL_VARIABLE) or DEFAULT_BASE_URL).rstrip("/")
+        parts = urllib.parse.urlsplit(base)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ConfigError(
+                f"base_url must be an http or https URL such as http://127.0.0.1:8000/v1, "
+                f"got {base!r}"
+            )
+        key = _reveal(api_key) or os.environ.get(API_KEY_VARIABLE) or ""
+        local = is_local(parts.hostname)
+        if not key and not local:
+            raise ConfigError(
+                f"no API key for {base}: set the environment variable {API_KEY_VARIABLE} or the "
+                f"config key api_key; for a local server set {BASE_URL_VARIABLE} or base_url, "
+                "for example http://127.0.0.1:8000/v1"
+            )
+        self.base_url = base
+        self._host = parts.netloc.rpartition("@")[2]
+        self._chat_url = URL(f"{base}/chat/completions")
+        self._headers = {
+            "Content-Type": "application/json",
+            "User-Agent": "sage",
+            **({"Authorization": f"Bearer {key}"} if key else {}),
+            **(headers or {}),
+        }
+        self._plain = aiohttp.ClientTimeout(total=timeout, sock_connect=connect_timeout)
+        self._streaming = aiohttp.ClientTimeout(
+            total=timeout, sock_connect=connect_timeout, sock_read=idle_timeout
+        )
+        self._deadline = deadline
+        self._retry = retry or RetryRule()
+        self._proxy = None if local else _proxy_for(parts.scheme, parts.hostname)
+        self._sessions = LoopSessions(self._open_session)
+
+    def __repr__(self) -> str:
+        return f"OpenAIClient({self.base_url!r})"  # never the key
+
+    async def chat(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        model: str,
+        stream: bool = False,
+        on_token: Callable[[str], object] | None = None,
+        **params: Any,
+    ) -> ChatReply:
+        """One chat completion.
+
+        Args:
+            messages: ``{"role", "content", ...}`` as the server takes them.
+            model: Name of the model.
+            stream: Receive the reply as it is made; usage is asked for and counted.
+            on_token: Called on the event loop with each piece of text of a stream. Once it was
+                called, a failure is not retried: the caller has seen half an answer.
+            params: Further fields of the request (``temperature``, ``max_tokens``, ``tools``,
+                ``seed``, ``stop``, ``response_format`` …); ``None`` values are left out.
+
+        Raises:
+            ModelError: With ``status`` (HTTP status or ``None``), ``kind`` (``http``,
+                ``connection``, ``timeout``, ``body``, ``empty``), ``retry_after`` (seconds or
+                ``None``), ``attempts`` and, for streams, ``partial``.
+        """
+        body = self._body(messages, model, stream, params)
+        delivered: list[str] = []
+
+        def deliver(text: str) -> None:
+            delivered.append(text)
+            if on_token is not None:
+                on_token(text)
+
+        started = time.perf_counter()
+        attempt = 0
+        while True:
+            delivered.clear()
+            try:
+                if stream:
+                    reply = await self._stream_once(body, deliver, started)
+                else:
+                    reply = read_reply(await self._post(body))
+            except ModelError as error:
+                shown = on_token is not None and bool(delivered)
+                wait = None if shown else self._wait(error, attempt, started)
+                if wait is None:
+                    raise self._final(error, attempt, "".join(delivered)) from error
+                await asyncio.sleep(wait)
+                attempt += 1
+            else:
+                break
+        reply.retries = attempt
+        reply.latency = time.perf_counter() - started
+        return reply
+
+    async def stream(
+        self, messages: Sequence[Mapping[str, Any]], *, model: str, **params: Any
+    ) -> AsyncIterator[str]:
+        """The pieces of text of one completion as they come; retried only before the first.
+
+        Raises:
+            ModelError: As ``chat``.
+        """
+        pieces: asyncio.Queue[str | None] = asyncio.Queue()
+        task = asyncio.ensure_future(
+            self.chat(messages, model=model, stream=True, on_token=pieces.put_nowait, **params)
+        )
+        task.add_done_callback(lambda _: pieces.put_nowait(None))
+        try:
+            while (piece := await pieces.get()) is not None:
+                yield piece
+            await task
+        finally:
+            task.cancel()
+
+    async def aclose(self) -> None:
+        """Close the connections of the running event loop; the client stays usable."""
+        await self._sessions.aclose()
+
+    def close(self) -> None:
+        """Close the connections of all event loops, from any thread."""
+        self._sessions.close()
+
+    def _body(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        model: str,
+        stream: bool,
+        params: Mapping[str, Any],
+    ) -> bytes:
+        payload: dict[str, Any] = {
+            "model": model,
+            "messages": messages,
+            **{name: value for name, value in params.items() if value is not None},
+        }
+        if stream:
+            payload["stream"] = True
+            payload.setdefault("stream_options", {"include_usage": True})
+        return orjson.dumps(payload)
+
+    async def _post(self, body: bytes) -> bytes:
+        session = await self._sessions.get()
+        try:
+            async with session.post(
+                self._chat_url, data=body, timeout=self._plain, allow_redirects=False
+            ) as response:
+                content = await response.read()
+                if response.status != 200:
+                    raise self._http_error(response, content)
+                return content
+        except TimeoutError as error:
+            raise self._broken("timeout", f"no answer within {self._plain.total} s") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise self._broken("connection", _reason(error)) from error
+
+    async def _stream_once(
+        self, body: bytes, deliver: Callable[[str], object], started: float
+    ) -> ChatReply:
+        session = await self._sessions.get()
+        reader = StreamReader()
+        decoder = EventDecoder()
+        try:
+            async with session.post(
+                self._chat_url, data=body, timeout=self._streaming, allow_redirects=False
+            ) as response:
+                if response.status != 200:
+                    raise self._http_error(response, await response.read())
+                if response.content_type == "application/json":
+                    return self._unstreamed(await response.read(), deliver)
+                async for chunk in response.content.iter_any():
+                    for event in decoder.feed(chunk):
+                        text = reader.feed(event)
+                        if text:
+                            if reader.reply.first_token is None:
+                                reader.reply.first_token = time.perf_counter() - started
+                            deliver(text)
+                    if reader.done:
+                        break
+        except TimeoutError as error:
+            raise self._broken(
+                "timeout",
+                f"the stream stalled for {self._streaming.sock_read} s or took longer than "
+                f"{self._streaming.total} s",
+            ) from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise self._broken("connection", _reason(error)) from error
+        except ValueError as error:
+            raise self._broken("body", str(error)) from error
+        return reader.finish()
+
+    @staticmethod
+    def _unstreamed(body: bytes, deliver: Callable[[str], object]) -> ChatReply:
+        # Some servers ignore "stream" and answer in one piece: that is an answer too.
+        reply = read_reply(body)
+        if reply.text:
+            deliver(reply.text)
+        return reply
+
+    def _wait(self, error: ModelError, attempt: int, started: float) -> float | None:
+        if not error.data.get("retryable"):
+            return None
+        wait = self._retry.wait(
+            attempt=attempt,
+            kind=error.data["kind"],
+            retry_after=error.data["retry_after"],
+            random=random.random(),  # noqa: S311 - jitter
+        )
+        if wait is None or self._deadline is None:
+            return wait
+        return wait if time.perf_counter() - started + wait < self._deadline else None
+
+    def _final(self, error: ModelError, attempt: int, partial: str) -> ModelError:
+        times = "" if attempt == 0 else f" (gave up after {attempt + 1} attempts)"
+        return ModelError(
+            f"{self._host}: {error.message}{times}",
+            **{**error.data, "attempts": attempt + 1, "partial": partial},
+        )
+
+    def _http_error(self, response: aiohttp.ClientResponse, body: bytes) -> ModelError:
+        status = response.status
+        message, code = error_text(body)
+        hint = {
+            401: f"; check {API_KEY_VARIABLE} or api_key",
+            404: f"; check the model name and base_url {self.base_url!r}",
+        }.get(status, "")
+        if 300 <= status < 400:
+            hint = f"; the server moved to {response.headers.get('Location')!r}: change base_url"
+        retryable = status in RETRIED_STATUSES and code != "insufficient_quota"
+        return ModelError(
+            f"HTTP {status} {response.reason or ''}: {message}{hint}",
+            status=status,
+            code=code,
+            kind="http",
+            retry_after=retry_after_of(response.headers, time.time()),
+            retryable=retryable,
+            request_id=response.headers.get("x-request-id"),
+        )
+
+    @staticmethod
+    def _broken(kind: str, message: str) -> ModelError:
+        return ModelError(message, status=None, kind=kind, retry_after=None, retryable=True)
+
+    def _open_session(self) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60),
+            headers=self._headers,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            raise_for_status=False,
+            proxy=self._proxy,
+            read_bufsize=2**18,
+        )
+
+
+def is_local(host: str) -> bool:
+    """Whether ``host`` is this machine, a private address, or a name without a dot."""
+    if host == "localhost" or ("." not in host and ":" not in host):
+        return True
+    if host.endswith((".local", ".internal", ".localhost")):
+        return True
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return False
+    return address.is_loopback or address.is_private
+
+
+def _reveal(key: Any) -> str:
+    if key is None or isinstance(key, str):
+        return key or ""
+    if isinstance(key, Secret):
+        return key.reveal()
+    raise ConfigError(f"api_key must be a string or a Secret, got {type(key).__name__}")
+
+
+def _proxy_for(scheme: str, host: str) -> str | None:
+    # Looked up once: aiohttp's trust_env reads the environment for every request.
+    if urllib.request.proxy_bypass(host):
+        return None
+    return urllib.request.getproxies().get(scheme)
+
+
+def _reason(error: BaseException) -> str:
+    text = str(error) or type(error).__name__
+    return f"the connection failed: {text}"
