@@ -103,7 +103,7 @@ class MapFunction(BaseFunction, Generic[In, Out]):
 
     kind = "map"
 
-    def execute(self, item: In) -> Out:
+    def execute(self, item: In) -> Out | Awaitable[Out]:
         raise NotImplementedError
 
 
@@ -112,7 +112,7 @@ class FlatMapFunction(BaseFunction, Generic[In, Out]):
 
     kind = "flatmap"
 
-    def execute(self, item: In) -> Iterable[Out] | None:
+    def execute(self, item: In) -> Iterable[Out] | None | Awaitable[Iterable[Out] | None]:
         raise NotImplementedError
 
     def collect(self, item: Out) -> None:
@@ -125,7 +125,7 @@ class FilterFunction(BaseFunction, Generic[In]):
 
     kind = "filter"
 
-    def execute(self, item: In) -> bool:
+    def execute(self, item: In) -> bool | Awaitable[bool]:
         raise NotImplementedError
 
 
@@ -145,7 +145,7 @@ class SinkFunction(BaseFunction, Generic[In]):
 
     kind = "sink"
 
-    def execute(self, item: In) -> None:
+    def execute(self, item: In) -> None | Awaitable[None]:
         raise NotImplementedError
 
 

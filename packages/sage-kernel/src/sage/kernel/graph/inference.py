@@ -49,7 +49,8 @@ _AWAITED = (typing.Awaitable, typing.Coroutine)
 
 class Signature:
     """Types of one function: ``inputs`` in order, and ``output`` (of one element, where a step
-    gives many)."""
+    gives many).
+    """
 
     __slots__ = ("inputs", "output")
 
@@ -68,7 +69,7 @@ def signature(spec: FunctionSpec, kind: str, method: str | None = None) -> Signa
         result = _of_class(cls, kind, method)
         accepts = getattr(target, "accepts", ())
         if accepts and result.inputs and not is_any(result.inputs[0]):
-            widened = Union[(result.inputs[0], *accepts)]  # noqa: UP007
+            widened = Union[(result.inputs[0], *accepts)]
             result.inputs = (widened, *result.inputs[1:])
         return result
     if isinstance(target, type):  # a constructor used as a function

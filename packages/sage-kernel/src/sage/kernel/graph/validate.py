@@ -33,7 +33,7 @@ _FUNCTIONS: dict[str, tuple[int, int | None]] = {
     "comap": (1, 2),
     "fallback": (2, None),
 }
-_LETS_GO = frozenset("filter route flatmap process join window".split())
+_LETS_GO = frozenset(["filter", "route", "flatmap", "process", "join", "window"])
 """Kinds that can take an item out of a loop."""
 
 
