@@ -27,7 +27,7 @@ no API key, no network but the package registry, no npm.
                   arguments after -- go to pytest
   --all           with --test: the heavy extras as well (torch, transformers, chromadb, ray,
                   a browser driver); alone: the same as --with all
-  --setup-only    stop after the install is verified
+  --setup-only    stop after the install is verified: run neither the main job nor the tests
   --reinstall     build .venv anew
   --clean         remove .venv, caches and build products, then stop; with another option: first
   --yes, -y       never ask (also when CI is set or there is no terminal)
@@ -53,7 +53,7 @@ die() {
     exit 1
 }
 
-mode=dev run=app all=0 reinstall=0 clean=0 yes=0 other=0
+mode=dev run=app setup_only=0 all=0 reinstall=0 clean=0 yes=0 other=0
 extras=() pytest_args=()
 while (($#)); do
     case $1 in
@@ -67,7 +67,7 @@ while (($#)); do
     --with=*) extras+=("${1#*=}") other=1 ;;
     --test) run=test other=1 ;;
     --all) all=1 other=1 ;;
-    --setup-only) run=none other=1 ;;
+    --setup-only) setup_only=1 other=1 ;;
     --reinstall) reinstall=1 other=1 ;;
     --clean) clean=1 ;;
     --yes | -y) yes=1 ;;
@@ -175,14 +175,14 @@ third_party() { # LOCK WHAT
     line="$version $1 $(digest "$root/requirements/$1")"
     installed "$line" && return
     say "installing $2 ($(grep -c '==' "$root/requirements/$1") pinned packages)"
-    quietly "$python" -m pip install --no-deps --require-hashes -r "$root/requirements/$1"
+    quietly "$python" -m pip install --no-compile --no-deps --require-hashes -r "$root/requirements/$1"
     record "$line"
     changed=1
 }
 unlocked_torch() {
     installed "$version $torch_pin" && return
     say "installing $torch_pin (large; its file differs between machines, so it is not in a lock)"
-    quietly "$python" -m pip install "$torch_pin"
+    quietly "$python" -m pip install --no-compile "$torch_pin"
     record "$version $torch_pin"
     changed=1
 }
@@ -249,10 +249,11 @@ if ((changed)); then
     "$python" "$root/tools/verify_install.py" || die "the install is not sound, see above; try ./quickstart.sh --reinstall"
 fi
 
-case $run in
-none)
+if ((setup_only)); then
     say "ready: ${bold}.venv/bin/sage --help${plain}"
-    ;;
+    exit 0
+fi
+case $run in
 test)
     # Unpinned BLAS threads fight the suite's own workers.
     export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} OPENBLAS_NUM_THREADS=${OPENBLAS_NUM_THREADS:-1} \
