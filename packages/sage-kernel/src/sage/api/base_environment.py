@@ -14,6 +14,7 @@ from sage.api.functions import SourceFunction
 from sage.common.errors import GraphError
 from sage.kernel.graph.builder import add_node, split_options
 from sage.kernel.graph.model import StreamGraph
+from sage.kernel.graph.services import GivenService, ServiceFactory, is_factory
 from sage.kernel.graph.settings import check_settings
 from sage.kernel.graph.steps import make_spec
 
@@ -192,7 +193,7 @@ class BaseEnvironment:
             raise GraphError(f"the name of a service must be a non-empty string, got {name!r}")
         if name in self.stream_graph.services:
             raise GraphError(f"a service {name!r} is registered already in {self.name!r}")
-        if isinstance(service, type) or _is_factory(service):
+        if isinstance(service, type) or is_factory(service):
             self.stream_graph.services[name] = (service, args, kwargs)
             return self
         if args or kwargs:
@@ -294,60 +295,3 @@ class BaseEnvironment:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, {len(self.stream_graph.nodes)} steps)"
-
-
-class GivenService:
-    """Factory of a service that was given as an instance."""
-
-    __slots__ = ("instance",)
-
-    def __init__(self, instance: Any) -> None:
-        self.instance = instance
-
-    def __call__(self) -> Any:
-        return self.instance
-
-
-class ServiceFactory:
-    """Factory of a service registered in the entry-point group ``sage.services``."""
-
-    __slots__ = ("name",)
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def check(self) -> None:
-        """Raise ``PluginError`` when nothing of that name is installed; imports nothing of it."""
-        from sage.common.errors import PluginError  # noqa: PLC0415
-        from sage.common.plugins import Registry  # noqa: PLC0415
-
-        if self.name not in Registry("sage.services"):
-            raise PluginError(
-                f"no installed distribution registers the service {self.name!r} in the entry-point "
-                "group 'sage.services'; the built-in one is part of isage-middleware",
-                service=self.name,
-            )
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        from sage.common.plugins import Registry  # noqa: PLC0415
-
-        return Registry("sage.services").get(self.name)(*args, **kwargs)
-
-
-def _is_factory(service: Any) -> bool:
-    # A service instance may itself be callable; functions, methods and partials are factories.
-    import functools  # noqa: PLC0415
-    import types  # noqa: PLC0415
-
-    kinds = (
-        types.FunctionType,
-        types.MethodType,
-        types.BuiltinFunctionType,
-        functools.partial,
-        GivenService,
-        ServiceFactory,
-    )
-    return isinstance(service, kinds)
-
-
-__all__ = ["MEMORY_SERVICE", "BaseEnvironment", "GivenService", "ServiceFactory"]

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sage.common.errors import GraphError
+from sage.kernel.graph.loops import unwrapped
 from sage.kernel.graph.model import (
     STEP_OPTIONS,
     Edge,
@@ -58,7 +59,7 @@ def add_node(
         GraphError: An option is wrong.
     """
     node_id = max(graph.nodes, default=-1) + 1
-    label = label or (specs[0].label if specs else "")
+    label = label or (unwrapped(specs[0]).label if specs else "")
     auto = f"{kind}-{node_id}:{label}" if label else f"{kind}-{node_id}"
     if not isinstance(options, StepOptions):
         given = dict(options or {})

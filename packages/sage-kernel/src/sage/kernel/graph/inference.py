@@ -250,6 +250,8 @@ def _signatures(node: Node) -> list[Signature]:
 
 
 def _wanted(node: Node, signatures: list[Signature]) -> list[Any]:
+    if node.params.get("loop") and _is_plumbing(node):
+        return [Unknown]
     first = [each.inputs[0] if each.inputs else Unknown for each in signatures]
     if node.kind == "comap":
         return [*first, Unknown, Unknown][:2]
@@ -309,7 +311,9 @@ def _has_variable(kind: Any) -> bool:
 
 
 def _is_plumbing(node: Node) -> bool:
+    """Whether the step is the loop's own and not an adapter of a step of the body."""
     target = node.specs[0].target if node.specs else None
-    return getattr(target, "__module__", "") == "sage.kernel.graph.loops" and not isinstance(
-        target, type
-    )
+    if isinstance(target, type):
+        return False
+    function = target if hasattr(target, "__code__") else type(target)
+    return getattr(function, "__module__", "") == "sage.kernel.graph.loops"

@@ -22,7 +22,7 @@ _SHAPES = {
     "join": ("((", "))"),
     "future": (">", "]"),
 }
-_ESCAPES = {ord(c): f"#{ord(c)};" for c in "\"#<>&[](){}|`\\;"}
+_ESCAPES = {ord(c): f"#{ord(c)};" for c in '"#<>&[](){}|`\\;'}
 
 
 def to_dict(graph: StreamGraph) -> dict[str, Any]:
@@ -129,9 +129,7 @@ def _input(graph: StreamGraph, edge: Edge) -> str:
 
 
 def _shown_options(node: Node) -> dict[str, Any]:
-    return {
-        key: _plain(value) for key, value in node.options.items() if key not in ("name", "uid")
-    }
+    return {key: _plain(value) for key, value in node.options.items() if key not in ("name", "uid")}
 
 
 def _shown_params(node: Node) -> dict[str, Any]:

@@ -28,20 +28,14 @@ class Setting(NamedTuple):
 
 
 SETTINGS: dict[str, Setting] = {
-    "batch_bytes": Setting((int,), 1, "bytes a channel holds before its producer waits"),
+    "channel_bytes": Setting((int,), 1, "bytes a channel holds before its producer waits"),
     "channel_capacity": Setting((int,), 1, "items a channel holds before its producer waits"),
-    "data_dir": Setting((str,), None, "directory of the job's files; default: the user's data"),
     "dead_letter_dir": Setting((str,), None, "directory of the dead letter files (JSONL)"),
-    "debug": Setting((bool,), None, "run operator by operator, item by item; default false"),
     "fusion": Setting((bool,), None, "fuse chains of steps into one task; default true"),
     "inline": Setting((bool,), None, "inline simple lambdas into fused chains; default true"),
     "lineage": Setting((bool,), None, "derive record ids and show them in errors; default true"),
     "max_in_flight": Setting((int,), 1, "calls of an async step in flight by default"),
-    "metrics": Setting((bool,), None, "measure operators; default true"),
-    "metrics_port": Setting((int,), 0, "port of the Prometheus text on loopback; default: none"),
     "processes": Setting((int,), 1, "worker processes of executor='process'; default: all cores"),
-    "shutdown_timeout": Setting((int, float), 0, "seconds that cancel waits for running calls"),
-    "uvloop": Setting((bool,), None, "use uvloop where it is installed; default true"),
 }
 """Everything ``LocalEnvironment`` takes as configuration; anything else is a mistake."""
 

@@ -66,6 +66,7 @@ def make_splitter(specs: list[FunctionSpec]) -> FunctionSpec:
         def split_one(item: Any) -> str:
             return "0" if only(item) else DEFAULT_ROUTE
 
+        split_one.predicates = specs  # type: ignore[attr-defined]
         return FunctionSpec(split_one)
     calls = [(str(i), spec.target) for i, spec in enumerate(specs)]
 
@@ -75,4 +76,13 @@ def make_splitter(specs: list[FunctionSpec]) -> FunctionSpec:
                 return name
         return DEFAULT_ROUTE
 
+    split.predicates = specs  # type: ignore[attr-defined]
     return FunctionSpec(split)
+
+
+def predicates(spec: FunctionSpec) -> list[FunctionSpec] | None:
+    """The predicates of a function made by ``make_splitter``, else ``None``."""
+    if spec.is_class and issubclass(spec.target, Split):
+        found: list[FunctionSpec] = spec.args[0]
+        return found
+    return getattr(spec.target, "predicates", None)

@@ -19,7 +19,31 @@ Unknown = None
 _UNIONS = (Union, types.UnionType)
 _TOWER = {float: (int,), complex: (int, float), bytes: (bytearray, memoryview)}
 _PROTOCOL_NOISE = frozenset(
-    ["__abstractmethods__", "__annotations__", "__class_getitem__", "__dict__", "__doc__", "__hash__", "__init__", "__module__", "__new__", "__non_callable_proto_members__", "__orig_bases__", "__parameters__", "__protocol_attrs__", "__qualname__", "__slots__", "__subclasshook__", "__weakref__", "__match_args__", "_abc_impl", "_is_protocol", "_is_runtime_protocol", "__firstlineno__", "__static_attributes__"]
+    [
+        "__abstractmethods__",
+        "__annotations__",
+        "__class_getitem__",
+        "__dict__",
+        "__doc__",
+        "__hash__",
+        "__init__",
+        "__module__",
+        "__new__",
+        "__non_callable_proto_members__",
+        "__orig_bases__",
+        "__parameters__",
+        "__protocol_attrs__",
+        "__qualname__",
+        "__slots__",
+        "__subclasshook__",
+        "__weakref__",
+        "__match_args__",
+        "_abc_impl",
+        "_is_protocol",
+        "_is_runtime_protocol",
+        "__firstlineno__",
+        "__static_attributes__",
+    ]
 )
 
 
