@@ -2,8 +2,8 @@
 
 Python salts ``hash(str)`` per process, so it cannot partition. Here, as for Python's own hash,
 equal keys have equal hashes: ``1``, ``1.0``, ``True`` and ``numpy.int64(1)`` are one key (they
-also share one entry of keyed state), ``0.0`` and ``-0.0`` are one, a namedtuple equals its tuple, and an enum
-that is a str or an int equals its value. ``"1"`` and ``1`` and ``b"1"`` differ.
+also share one entry of keyed state), ``0.0`` and ``-0.0`` are one, a namedtuple equals its tuple,
+and an enum that is a str or an int equals its value. ``"1"`` and ``1`` and ``b"1"`` differ.
 """
 
 from __future__ import annotations

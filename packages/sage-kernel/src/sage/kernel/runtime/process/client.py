@@ -1,7 +1,7 @@
 """One worker process as its pool sees it: start, exchange a batch, close, kill.
 
-Every method but ``terminate`` and ``kill`` belongs to the dispatcher thread that owns the worker; these
-two may come from any thread and make a waiting ``exchange`` end.
+Most methods belong to the dispatcher thread that owns the worker; ``terminate``, ``kill`` and
+``wait_exit`` may come from any thread, and the first two make a waiting ``exchange`` end.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from contextlib import suppress
 from time import monotonic
 from typing import Any, Final
 
@@ -36,7 +37,7 @@ _ONE_THREAD: Final = (
     "NUMEXPR_NUM_THREADS",
     "VECLIB_MAXIMUM_THREADS",
 )
-"""There is a worker per core already; threads of numeric libraries would fight for the same cores."""
+"""A worker per core is there already; threads of numeric libraries would fight for the cores."""
 
 CLOSE_GRACE: Final = 10.0
 """Seconds a closed worker may take to exit after it has answered."""
@@ -95,10 +96,11 @@ class WorkerProcess:
                 f"step {self._operator!r} has executor='process', but this interpreter is embedded "
                 "and cannot start another one; use executor='thread'"
             )
-        path = [os.path.abspath(entry) for entry in sys.path]
+        # Not resolved: a symlink may be what makes a module importable under its name.
+        path = [os.path.abspath(entry) for entry in sys.path]  # noqa: PTH100
         fds = (theirs.fileno(), marks)
         environment = {**dict.fromkeys(_ONE_THREAD, "1"), **os.environ}
-        return subprocess.Popen(
+        return subprocess.Popen(  # noqa: S603 - this interpreter and a constant program
             [sys.executable, "-c", _BOOT, json.dumps([path, *fds])],
             stdin=subprocess.DEVNULL,
             pass_fds=fds,
@@ -108,10 +110,8 @@ class WorkerProcess:
         )
 
     def _send_quietly(self, kind: int, payload: bytes) -> None:
-        try:
+        with suppress(OSError):  # it died; whoever waits for its answer finds out and says so
             frames.send(self._sock, kind, payload)
-        except OSError:
-            pass  # it died; whoever waits for its answer finds out and says so
 
     def wait_ready(self) -> None:
         """Wait until the function is open in the worker.
@@ -126,7 +126,7 @@ class WorkerProcess:
         self._shipping.join()
         if kind == frames.FAILED:
             self._reap()
-            raise unpack_error(pickle.loads(data))
+            raise unpack_error(pickle.loads(data))  # noqa: S301 - from our own worker
         self._ready = True
         self.startup_seconds = monotonic() - self._started
 
@@ -169,7 +169,7 @@ class WorkerProcess:
                 raise self._died() from error
             kind, data = self._receive(None)
             if kind == frames.FAILED:
-                raise unpack_error(pickle.loads(data))
+                raise unpack_error(pickle.loads(data))  # noqa: S301 - from our own worker
             self.wait_exit(CLOSE_GRACE)
         finally:
             self._reap()
@@ -197,6 +197,7 @@ class WorkerProcess:
     def dispose(self) -> None:
         """Kill what is left and release descriptors; the worker cannot be used afterwards."""
         self._reap()
+        self._shipping.join()
         self._sock.close()
         self._progress.release()
         self._marks.close()
@@ -233,10 +234,8 @@ class WorkerProcess:
             # Until it is reaped, its id (and that of its group) cannot belong to anybody else.
             if self._process.returncode is not None:
                 return
-            try:
+            with suppress(ProcessLookupError):
                 (os.killpg if group else os.kill)(self.pid, number)
-            except ProcessLookupError:
-                pass
 
     def _reap(self) -> int | None:
         """Make sure that the process and its group are gone; return the exit status."""

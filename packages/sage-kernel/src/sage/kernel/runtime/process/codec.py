@@ -40,8 +40,8 @@ class Codec:
     """Encodes and decodes payloads.
 
     Args:
-        by_value: Modules that the other process cannot import, beside ``__main__``: classes of these
-            travel with their definition.
+        by_value: Modules that the other process cannot import, beside ``__main__``: classes of
+            these travel with their definition.
     """
 
     def __init__(self, by_value: tuple[str, ...] = ()) -> None:
@@ -60,7 +60,9 @@ class Codec:
 
     def decode(self, is_msgpack: bool, data: bytes | bytearray) -> Any:
         """The value again."""
-        return self._decoder.decode(data) if is_msgpack else pickle.loads(data)
+        if is_msgpack:
+            return self._decoder.decode(data)
+        return pickle.loads(data)  # noqa: S301 - from the other end of our own socket pair
 
     def pickle(self, value: Any) -> bytes:
         """Pickle by reference; with definitions where the other side has no module to look into."""
@@ -69,8 +71,8 @@ class Codec:
         except (pickle.PicklingError, AttributeError, TypeError):
             pass
         else:
-            # A class of __main__ pickles by a name that means something else over there. A text that
-            # contains the marker only costs the slower way.
+            # A class of __main__ pickles by a name that means something else over there. A text
+            # that contains the marker only costs the slower way.
             if not any(marker in data for marker in self._markers):
                 return data
         import cloudpickle  # noqa: PLC0415 - 20 ms, rarely needed

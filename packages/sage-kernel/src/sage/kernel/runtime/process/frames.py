@@ -1,4 +1,4 @@
-"""Frames on the socket between a pool and a worker: one byte of kind, eight of length, the payload."""
+"""Frames between a pool and a worker: one byte of kind, eight of length, the payload."""
 
 from __future__ import annotations
 

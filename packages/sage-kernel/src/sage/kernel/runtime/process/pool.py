@@ -7,9 +7,9 @@ item, so that error policies apply per item and in the parent::
         for ok, value in pool.call(0, images):
             ...
 
-Each item is handed to a worker once. If a worker dies, the item it died on and those before it in the
-same batch (whose results died with it) are reported as ``WorkerDiedError``; items it had not begun
-go to a fresh worker.
+No item is begun twice. If a worker dies, the item it died on and those before it in the same batch
+(whose results died with it) are reported as ``WorkerDiedError``; items it had not begun go to a
+fresh worker.
 """
 
 from __future__ import annotations
@@ -41,9 +41,10 @@ class ProcessPool:
     Args:
         function: What to call: a ``FunctionSpec``, or a callable.
         workers: Number of processes, >= 1.
-        kind: ``"map"`` (uses ``execute_batch`` if the function has it), ``"filter"`` or ``"flatmap"``.
-        operator, uid, job_id, job_name, config: What the function's context says. Services cannot be
-            reached from a worker: calling one raises a ``ServiceError`` that says so.
+        kind: ``"map"`` (uses ``execute_batch`` if the function has it), ``"filter"`` or
+            ``"flatmap"``.
+        operator, uid, job_id, job_name, config: What the function's context says. Services cannot
+            be reached from a worker: calling one raises a ``ServiceError`` that says so.
 
     Raises:
         GraphError: The function cannot be sent to a process, or an argument is wrong.
@@ -169,12 +170,13 @@ class ProcessPool:
             self._workers = [None] * len(self._workers)
         for worker in running:
             try:
-                worker.close()
+                if not self._canceled:
+                    worker.close()
             except Exception as error:  # noqa: BLE001 - the others must be closed all the same
                 errors.append(error)
             finally:
                 worker.dispose()
-        if errors and not self._canceled:
+        if errors:
             raise errors[0]
 
     def cancel(self, grace: float = 1.0) -> None:
@@ -227,7 +229,8 @@ class ProcessPool:
 
     def _drop(self, index: int, worker: WorkerProcess) -> None:
         with self._changing:
-            if self._workers[index] is not worker:
+            # Once canceled, another thread may be waiting for this worker; close() disposes of it.
+            if self._canceled or self._workers[index] is not worker:
                 return
             self._workers[index] = None
         worker.dispose()
@@ -241,12 +244,12 @@ class ProcessPool:
     def _encode(
         self, items: Sequence[Any], at: int, end: int, outcomes: list[Outcome | None]
     ) -> tuple[list[int], bool, bytes] | None:
-        """Bytes for ``items[at:end]`` and their places; items that cannot be sent get an outcome."""
+        """Bytes for ``items[at:end]`` and their places; what cannot be sent gets an outcome."""
         batch = list(items[at:end])
         places = list(range(at, end))
         try:
             return places, *self._codec.encode(batch)
-        except Exception:  # noqa: BLE001 - find the items that cannot be sent
+        except Exception:  # noqa: BLE001, S110 - the loop finds the items that cannot be sent
             pass
         sendable = []
         for place in places:

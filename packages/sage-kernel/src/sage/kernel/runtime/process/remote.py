@@ -68,7 +68,7 @@ def pack_error(codec: Codec, error: BaseException) -> list[Any]:
     if isinstance(error, Exception):
         try:
             data = codec.pickle(error)
-            if type(pickle.loads(data)) is not kind:
+            if type(pickle.loads(data)) is not kind:  # noqa: S301 - made one line above
                 data = b""
         except Exception:  # noqa: BLE001 - any class may fail in its own way: it goes as text then
             data = b""
@@ -78,13 +78,13 @@ def pack_error(codec: Codec, error: BaseException) -> list[Any]:
 def unpack_error(parts: list[Any]) -> Exception:
     """The exception again, with the remote traceback as its cause."""
     data, name, message, text = parts
-    error: Any = None
+    error: Exception | None = None
     if data:
         try:
-            error = pickle.loads(data)
+            error = pickle.loads(data)  # noqa: S301 - from our own worker
         except Exception:  # noqa: BLE001 - its class may not be importable here
             error = None
-    if not isinstance(error, Exception):
+    if error is None:
         error = RemoteError(
             f"{name}: {message} (raised in a worker process; the exception itself cannot be sent)",
             original_type=name,

@@ -1,7 +1,7 @@
 """How a function gets into a worker: by reference if the worker can import it, else by value.
 
-Code of the user's script (``__main__``), lambdas and closures travel with their definition, so that a
-script needs no ``if __name__ == "__main__"`` guard.
+Code of the user's script (``__main__``), lambdas and closures travel with their definition, so that
+a script needs no ``if __name__ == "__main__"`` guard.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ def ship(spec: FunctionSpec, operator: str, extra: dict[str, Any]) -> tuple[byte
         return cloudpickle.dumps((function, by_value, extra), 5), by_value
     except Exception as error:
         raise GraphError(
-            f"step {operator!r} has executor='process', but its function cannot be sent to a worker "
-            f"process: {type(error).__name__}: {error}; give the class and its config instead of an "
-            "instance, and open files, locks and connections in open(ctx)",
+            f"step {operator!r} has executor='process', but its function cannot be sent to a "
+            f"worker process: {type(error).__name__}: {error}; give the class and its config "
+            "instead of an instance, and open files, locks and connections in open(ctx)",
             operator=operator,
         ) from error
 

@@ -1,8 +1,8 @@
 """The process at the other end: reads batches, calls the function, answers with the outcomes.
 
 Started by ``client`` as ``python -c``, never imported by the parent. It ends when the parent closes
-it, sends SIGTERM, or is gone: a thread waits for the parent's end of the socket to vanish and then kills
-the whole process group, also while the function is busy.
+it, sends SIGTERM, or is gone: a thread waits for the parent's end of the socket to vanish and then
+kills the whole process group, also while the function is busy.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -61,7 +62,7 @@ def _serve(sock: socket.socket, progress: memoryview[int]) -> None:
     try:
         try:
             _, data = frames.receive(sock)
-            shipped, by_value, extra = pickle.loads(data)
+            shipped, by_value, extra = pickle.loads(data)  # noqa: S301 - from the parent, over its socket pair
             codec = Codec(by_value)
             target, args, kwargs, is_class = shipped
             function = target(*args, **kwargs) if is_class else target
@@ -72,7 +73,7 @@ def _serve(sock: socket.socket, progress: memoryview[int]) -> None:
                 function.open(ctx)
                 opened = True
             work = _Work(function, extra["kind"], codec, progress)
-        except (Exception, SystemExit) as error:
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the parent raises it
             frames.send(sock, frames.FAILED, pickle.dumps(pack_error(codec, error)))
             return
         frames.send(sock, frames.READY)
@@ -86,7 +87,7 @@ def _serve(sock: socket.socket, progress: memoryview[int]) -> None:
         opened = False
         try:
             _close(function)
-        except (Exception, SystemExit) as error:
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the parent raises it
             frames.send(sock, frames.FAILED, pickle.dumps(pack_error(codec, error)))
         else:
             frames.send(sock, frames.CLOSED)
@@ -128,7 +129,7 @@ class _Work:
                 progress[0] = i
                 try:
                     values[i] = call(item)
-                except (Exception, SystemExit) as error:
+                except (Exception, SystemExit) as error:  # noqa: BLE001 - its outcome
                     failures.append([i, *pack_error(self._codec, error)])
         else:
             values = self._batch(items, failures)
@@ -147,7 +148,7 @@ class _Work:
                     f"execute_batch must return one result per item: got {len(values)} results "
                     f"for {len(items)} items"
                 )
-        except (Exception, SystemExit) as error:
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - their outcome
             packed = pack_error(self._codec, error)
             failures.extend([i, *packed] for i in range(len(items)))
             return [None] * len(items)
@@ -251,10 +252,8 @@ def _die_with_parent(fd: int) -> None:
 
 def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
-        try:
+        with suppress(AttributeError, OSError, ValueError):
             stream.flush()
-        except (AttributeError, OSError, ValueError):
-            pass
 
 
 def _leave(status: int) -> NoReturn:
