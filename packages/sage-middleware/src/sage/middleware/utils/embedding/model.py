@@ -5,7 +5,8 @@ from __future__ import annotations
 import abc
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, Self
 
 import attrs
@@ -59,6 +60,10 @@ class EmbeddingModel(abc.ABC):
         batch_size: Texts per batch where the caller of ``embed_many`` says nothing.
         cache_bytes: Bound of the in-memory cache, bytes; 0 switches it off.
         cache_path: SQLite file of a cache that outlives the process, or ``None``.
+        query_prefix, document_prefix: Put before every text of that kind: some models were trained
+            so.
+        asymmetric: Whether the kind matters beyond the prefixes.
+        concurrency: Batches of one ``embed_many`` computed at a time, each on its own thread.
     """
 
     def __init__(
@@ -70,6 +75,10 @@ class EmbeddingModel(abc.ABC):
         batch_size: int = DEFAULT_BATCH_SIZE,
         cache_bytes: int = DEFAULT_CACHE_BYTES,
         cache_path: str | None = None,
+        query_prefix: str = "",
+        document_prefix: str = "",
+        asymmetric: bool = False,
+        concurrency: int = 1,
     ) -> None:
         if batch_size < 1:
             raise ConfigError(
@@ -77,7 +86,13 @@ class EmbeddingModel(abc.ABC):
             )
         self._name = name
         self._dim = dim
+        self._prefixes: dict[Kind, str] = {"query": query_prefix, "document": document_prefix}
         self._options = dict(options or {})
+        for kind, prefix in self._prefixes.items():
+            if prefix:
+                self._options[f"{kind}_prefix"] = prefix
+        self._asymmetric = asymmetric or query_prefix != document_prefix
+        self._concurrency = concurrency
         self._batch_size = batch_size
         self._lock = threading.Lock()
         self._usage = EmbeddingUsage()
@@ -155,17 +170,23 @@ class EmbeddingModel(abc.ABC):
             return np.empty((0, self._dim or 0), np.float32)
         places: dict[bytes, list[int]] = {}
         for place, text in enumerate(rows):
-            places.setdefault(content_key(text, kind), []).append(place)
+            role = kind if self._asymmetric else "document"
+            places.setdefault(content_key(text, role), []).append(place)
         found = self._look_up(list(places))
-        missing = sorted(
-            (key for key in places if key not in found), key=lambda k: -len(rows[places[k][0]])
-        )
+        missing = [key for key in places if key not in found]
+        # The longest first: a batch of similar lengths pads little, and memory peaks at once.
+        missing.sort(key=lambda key: -len(rows[places[key][0]]))
+        batches = [missing[start : start + size] for start in range(0, len(missing), size)]
         fresh: dict[bytes, Vectors] = {}
-        for start in range(0, len(missing), size):
-            keys = missing[start : start + size]
+
+        def run(keys: list[bytes]) -> dict[bytes, Vectors]:
             vectors = self._compute([rows[places[key][0]] for key in keys], kind)
-            fresh.update(zip(keys, vectors, strict=True))
-            self._remember(dict(zip(keys, vectors, strict=True)))
+            computed = dict(zip(keys, vectors, strict=True))
+            self._remember(computed)
+            return computed
+
+        for computed in self._in_order(run, batches):
+            fresh.update(computed)
         found.update(fresh)
         out = np.empty((len(rows), self._dim or 0), np.float32)
         for key, where in places.items():
@@ -205,9 +226,33 @@ class EmbeddingModel(abc.ABC):
                 )
         return rows
 
+    def _in_order(
+        self,
+        run: Callable[[list[bytes]], dict[bytes, Vectors]],
+        batches: list[list[bytes]],
+    ) -> Iterator[dict[bytes, Vectors]]:
+        if self._concurrency == 1 or len(batches) < 2:
+            yield from map(run, batches)
+            return
+        with ThreadPoolExecutor(min(self._concurrency, len(batches))) as pool:
+            futures = [pool.submit(run, batch) for batch in batches]
+            try:
+                for future in futures:
+                    yield future.result()
+            finally:
+                # After a failure nothing more is sent; what is in flight ends and is cached.
+                for future in futures:
+                    future.cancel()
+
+    def _prefix_mark(self) -> str:
+        """The prefixes' part of a fingerprint."""
+        return "".join(
+            f";{kind}_prefix={prefix!r}" for kind, prefix in self._prefixes.items() if prefix
+        )
+
     def _compute(self, texts: list[str], kind: Kind) -> Vectors:
         start = time.perf_counter()
-        raw = np.asarray(self._encode(texts, kind), np.float32)
+        raw = np.asarray(self._encode(_prefixed(texts, self._prefixes[kind]), kind), np.float32)
         if raw.ndim != 2 or raw.shape[0] != len(texts) or (self._dim and raw.shape[1] != self._dim):
             raise ServiceError(
                 f"embedding {self._name!r} answered {len(texts)} texts with an array of shape "
@@ -243,3 +288,7 @@ class EmbeddingModel(abc.ABC):
         with self._lock:
             now = {name: getattr(self._usage, name) + value for name, value in more.items()}
             self._usage = attrs.evolve(self._usage, **now)
+
+
+def _prefixed(texts: list[str], prefix: str) -> list[str]:
+    return [prefix + text for text in texts] if prefix else texts

@@ -1,0 +1,263 @@
+"""What the embedding models behind HTTP share: keys, batches, limits, counting."""
+
+from __future__ import annotations
+
+import abc
+import base64
+import os
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from sage.common.errors import ConfigError, ModelError
+from sage.common.secrets import Secret
+from sage.middleware.models.retry import RetryRule
+from sage.middleware.utils.embedding.model import EmbeddingModel, Kind
+from sage.middleware.utils.embedding.remote.pace import Pace
+from sage.middleware.utils.embedding.remote.transport import JsonTransport
+
+
+@attrs.frozen(kw_only=True)
+class Provider:
+    """The fixed facts of a protocol.
+
+    Attributes:
+        name: Registered name of the embedding.
+        base_url: Address of the provider's own server.
+        path: What is posted to.
+        key_variables: Environment variables the key is looked for in, first set wins; empty for
+            servers without keys.
+        batch_size: Texts per request unless said otherwise.
+        max_batch: Most texts the protocol allows per request.
+        model: Model used unless said otherwise, or ``None`` when it must be named.
+    """
+
+    name: str
+    base_url: str
+    path: str
+    key_variables: tuple[str, ...] = ()
+    batch_size: int
+    max_batch: int
+    model: str | None = None
+
+
+class RemoteEmbedder(EmbeddingModel):
+    """An embedding model on a server. Texts of blanks only give a zero row and are not sent.
+
+    Args:
+        provider: The protocol's facts, given by the subclass.
+        model: Name of the model on the server.
+        base_url: Address of the server; the provider's own by default.
+        api_key: The key, a reference to it (``env:NAME``, ``file:path``) or a ``Secret``; by
+            default the provider's environment variable. Only the provider's own server insists.
+        dimensions: Ask for vectors of this length; only some models can.
+        timeout: Seconds without any byte from the server before an attempt counts as failed.
+        max_retries: Repetitions after 429, 5xx or a broken connection; ``Retry-After`` is kept.
+        concurrency: Requests in flight at a time, of one ``embed_many``.
+        max_request_tokens: Estimated tokens per request; batches are cut to keep within.
+        requests_per_minute, tokens_per_minute: Pace the requests, over all threads.
+        query_prefix, document_prefix: Put before texts of that kind, for models that want it.
+        headers: Sent with every request.
+        batch_size, cache_bytes, cache_path: As for ``EmbeddingModel``.
+
+    Raises:
+        ConfigError: A setting is wrong, or the key is missing; the error names the variable.
+    """
+
+    def __init__(
+        self,
+        provider: Provider,
+        model: str | None = None,
+        *,
+        base_url: str | None = None,
+        api_key: str | Secret | None = None,
+        dimensions: int | None = None,
+        timeout: float = 60.0,
+        max_retries: int = 5,
+        concurrency: int = 4,
+        max_request_tokens: int = 250_000,
+        requests_per_minute: float | None = None,
+        tokens_per_minute: float | None = None,
+        headers: Mapping[str, str] | None = None,
+        batch_size: int | None = None,
+        options: Mapping[str, Any] | None = None,
+        **settings: Any,
+    ) -> None:
+        self._model = model or provider.model or ""
+        if not self._model:
+            raise ConfigError(f"embedding {provider.name!r} needs model=, a name the server knows")
+        if batch_size is not None and not 1 <= batch_size <= provider.max_batch:
+            raise ConfigError(
+                f"embedding {provider.name!r}: batch_size must be 1 to {provider.max_batch}, "
+                f"got {batch_size}"
+            )
+        for name, value in (
+            ("concurrency", concurrency),
+            ("max_request_tokens", max_request_tokens),
+            ("timeout", timeout),
+            ("dimensions", dimensions),
+            ("requests_per_minute", requests_per_minute),
+            ("tokens_per_minute", tokens_per_minute),
+        ):
+            if value is not None and value <= 0:
+                raise ConfigError(
+                    f"embedding {provider.name!r}: {name} must be above 0, got {value}"
+                )
+        self._provider = provider
+        self._dimensions = dimensions
+        self._max_request_tokens = max_request_tokens
+        self._key = _key_for(provider, api_key, base_url)
+        self._extra_headers = dict(headers or {})
+        self._paces = (
+            (Pace(requests_per_minute) if requests_per_minute else None),
+            (Pace(tokens_per_minute) if tokens_per_minute else None),
+        )
+        self._pace_lock = threading.Lock()
+        self._transport = JsonTransport(
+            base_url or provider.base_url,
+            headers=self._headers,
+            timeout=timeout,
+            retry=RetryRule(max_retries=max_retries),
+            on_request=lambda again: self._count(requests=1, retries=int(again)),
+        )
+        kept = {"model": self._model, "base_url": base_url, "dimensions": dimensions}
+        if isinstance(api_key, str) and Secret.parse(api_key).reference:
+            kept["api_key"] = api_key
+        given = {name: value for name, value in kept.items() if value is not None}
+        super().__init__(
+            name=provider.name,
+            dim=dimensions,
+            options={**given, **(options or {})},
+            batch_size=batch_size or provider.batch_size,
+            concurrency=concurrency,
+            **settings,
+        )
+
+    @property
+    def fingerprint(self) -> str:
+        """Protocol, model, dimension asked for and prefixes; not the address, which may change."""
+        return (
+            f"{self._provider.name}:model={self._model};"
+            f"dimensions={self._dimensions or 'own'}{self._prefix_mark()}"
+        )
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._transport.close()
+        super().close()
+
+    @abc.abstractmethod
+    def _payload(self, texts: list[str], kind: Kind) -> dict[str, Any]:
+        """Build a request's body."""
+
+    @abc.abstractmethod
+    def _read(self, answer: dict[str, Any]) -> tuple[list[Any], int]:
+        """Take rows (numbers, or base64 of float32), in the order asked, and tokens of an answer.
+
+        May raise ``KeyError``, ``TypeError`` or ``ValueError`` for an answer of another shape.
+        """
+
+    def _encode(self, texts: Sequence[str], kind: Kind) -> npt.NDArray[np.floating[Any]]:
+        sent = [place for place, text in enumerate(texts) if text.strip()]
+        parts = [self._request(part, kind) for part in self._cut([texts[i] for i in sent])]
+        if not parts:
+            return np.zeros((len(texts), self.get_dim()), np.float32)
+        vectors = np.concatenate(parts)
+        if len(sent) == len(texts):
+            return vectors
+        out = np.zeros((len(texts), vectors.shape[1]), np.float32)
+        out[sent] = vectors
+        return out
+
+    def _cut(self, texts: list[str]) -> Iterator[list[str]]:
+        """Cut a batch where the estimate of its tokens or the protocol's limit says so."""
+        part: list[str] = []
+        tokens = 0
+        for text in texts:
+            more = estimate_tokens(text)
+            full = len(part) >= self._provider.max_batch
+            if part and (full or tokens + more > self._max_request_tokens):
+                yield part
+                part, tokens = [], 0
+            part.append(text)
+            tokens += more
+        if part:
+            yield part
+
+    def _request(self, texts: list[str], kind: Kind) -> npt.NDArray[np.float32]:
+        self._wait_for_turn(sum(map(estimate_tokens, texts)))
+        answer = self._transport.post(self._provider.path, self._payload(texts, kind))
+        try:
+            rows, tokens = self._read(answer)
+            vectors = np.stack([_vector(row) for row in rows])
+        except (KeyError, TypeError, ValueError, IndexError) as exc:
+            raise ModelError(
+                f"embedding {self._provider.name!r}: the server's answer has not the expected "
+                f"shape ({type(exc).__name__}: {exc}); is base_url an embedding server's?",
+                status=200,
+            ) from exc
+        if len(vectors) != len(texts):
+            raise ModelError(
+                f"embedding {self._provider.name!r}: {len(texts)} texts were sent and "
+                f"{len(vectors)} vectors came back",
+                status=200,
+            )
+        self._count(tokens=tokens)
+        return vectors
+
+    def _wait_for_turn(self, tokens: int) -> None:
+        with self._pace_lock:
+            now = time.monotonic()
+            units = (1, tokens)
+            waits = [
+                pace.reserve(unit, now)
+                for pace, unit in zip(self._paces, units, strict=True)
+                if pace is not None
+            ]
+        if waits and max(waits) > 0:
+            time.sleep(max(waits))
+
+    def _headers(self) -> dict[str, str]:
+        headers = dict(self._extra_headers)
+        key = self._key.reveal() if self._key is not None else ""
+        if key:
+            headers["Authorization"] = f"Bearer {key}"
+        return headers
+
+
+def estimate_tokens(text: str) -> int:
+    """A rough upper estimate: a token per 3 bytes of UTF-8, at least one."""
+    return len(text.encode("utf-8", "replace")) // 3 + 1
+
+
+def _vector(row: Any) -> npt.NDArray[np.float32]:
+    if isinstance(row, str):
+        return np.frombuffer(base64.b64decode(row, validate=True), "<f4").astype(np.float32)
+    vector = np.asarray(row, np.float32)
+    if vector.ndim != 1 or not len(vector):
+        raise ValueError(f"a vector of shape {vector.shape}")
+    return vector
+
+
+def _key_for(
+    provider: Provider, api_key: str | Secret | None, base_url: str | None
+) -> Secret | None:
+    if isinstance(api_key, Secret):
+        return api_key
+    if api_key:
+        return Secret.parse(api_key, origin=f"embedding {provider.name}: api_key")
+    for variable in provider.key_variables:
+        if os.environ.get(variable):
+            return Secret(reference=f"env:{variable}")
+    if provider.key_variables and base_url is None:
+        raise ConfigError(
+            f"embedding {provider.name!r} needs an API key: set {provider.key_variables[0]}, or "
+            "give api_key= (a server of your own: base_url=)",
+            variable=provider.key_variables[0],
+        )
+    return None
