@@ -5,6 +5,9 @@ raises), so a failing item is handled where it failed, by the policy of its step
 on; nothing runs twice. Counters are locals, written back once per batch. The source text is kept in
 ``linecache``, so tracebacks and debuggers show it.
 
+A linear chain (no fan-out, no expansion) has a single ``try`` around its loop instead: there the place of
+a failure is read from the traceback, and ``REC`` runs the rest of the chain for a rescued item.
+
 Names in generated code: ``f3`` the function of node 3, ``v3`` its output, ``k3`` the key it computed,
 ``a7``/``c7`` append and channel of output 7, ``d3`` drops, ``e3`` expansions, ``H``/``AH`` the error handler.
 """
@@ -14,6 +17,7 @@ from __future__ import annotations
 import linecache
 from typing import Any
 
+from sage.kernel.compiler.inline import Inlined
 from sage.kernel.compiler.model import ChannelPlan, ExecutionGraph, SegmentPlan
 from sage.kernel.graph.model import DEFAULT_ROUTE, Node
 
@@ -26,13 +30,18 @@ class Generated:
     Attributes:
         source: Text of a module that defines ``make(env)`` returning the function.
         counters: Names of the counters the function adds to ``K``, in order.
+        guards: Line number -> (node id, variable of its input, variable of its key or ``None``), for
+            the calls of a linear chain.
     """
 
-    __slots__ = ("counters", "source")
+    __slots__ = ("counters", "guards", "source")
 
-    def __init__(self, source: str, counters: list[str]) -> None:
+    def __init__(
+        self, source: str, counters: list[str], guards: dict[int, tuple[int, str, str | None]]
+    ) -> None:
         self.source = source
         self.counters = counters
+        self.guards = guards
 
 
 class SegmentCode:
@@ -40,7 +49,7 @@ class SegmentCode:
 
     Args:
         plan: The execution graph. segment: The segment.
-        inlined: Expression of a step over ``_``-named input, by node id, where its body may be inlined.
+        inlined: Bodies of steps, by node id, where they may be inlined.
         profile: Time every call (``T``, ``obs`` per node) instead of none.
         lineage: Record the input position of every output (segments that are not one-to-one).
     """
@@ -50,7 +59,7 @@ class SegmentCode:
         plan: ExecutionGraph,
         segment: SegmentPlan,
         *,
-        inlined: dict[int, tuple[str, str]] | None = None,
+        inlined: dict[int, Inlined] | None = None,
         profile: bool = False,
         lineage: bool = True,
     ) -> None:
@@ -68,40 +77,110 @@ class SegmentCode:
         self.lines: list[str] = []
         self.names: dict[str, str] = {}
         self.counters: list[str] = []
+        self.linear = False
+        self.marks: list[tuple[int, int, str, str | None]] = []
 
     # ------------------------------------------------------------------ entries
 
-    def source(self, node: Node, most: str = "most") -> Generated:
-        """``run(it, most) -> int``: pull up to ``most`` items straight through the steps."""
+    def source(self, node: Node, *, exact: bool = False) -> Generated:
+        """``run(it, most) -> int``: pull up to ``most`` items straight through the steps.
+
+        Args:
+            exact: The iterator knows exactly how much is left of it, so that nobody has to count.
+        """
         self._use("islice", "islice")
+        self.linear = self._is_linear(node)
+        if self.linear and exact:
+            self._line(1, "left = it.__length_hint__")
+            self._line(1, "start = left()")
+            depth = self._begin_linear(f"for v{node.id} in i:", "i = islice(it, most)")
+            self._emit_consumers(node, depth, "continue")
+            self._end_linear("start - left()")
+            return self._finish("it, most", "start - left()")
         self._line(1, "n = 0")
-        self._body_begin()
-        self._line(2, f"for v{node.id} in islice(it, {most}):")
-        self._line(3, "n += 1")
-        self._emit_consumers(node, 3, "continue")
+        loop = f"for v{node.id} in "
+        if self.linear:
+            depth = self._begin_linear(loop + "i:", "i = islice(it, most)")
+        else:
+            depth = self._begin(loop + "islice(it, most):")
+        self._line(depth, "n += 1")
+        self._emit_consumers(node, depth, "continue")
+        if self.linear:
+            self._end_linear("n")
         return self._finish("it, most", "n")
 
     def batch(self, node: Node, index: int, *, keyed: bool) -> Generated:
         """``run(batch)``: items that arrive at input ``index`` of ``node``."""
         counted = self.parents
+        self.linear = self._is_linear(node, at=True)
         self._line(1, "n = -1" if counted else "n = iter(batch)")
-        self._body_begin()
         key = self.plan.key_of.get((node.id, index)) if keyed else None
         target = f"k{key.id}, x" if key is not None else "x"
-        self._line(2, f"for {target} in {'batch' if counted else 'n'}:")
+        if self.linear:
+            items = "i" if counted else "n"
+            depth = self._begin_linear(f"for {target} in {items}:", "i = iter(batch)" if counted else "")
+        else:
+            depth = self._begin(f"for {target} in {'batch' if counted else 'n'}:")
         if counted:
-            self._line(3, "n += 1")
-        self._emit_node(node, index, "x", 3, "continue")
+            self._line(depth, "n += 1")
+        self._emit_node(node, index, "x", depth, "continue")
+        if self.linear:
+            self._end_linear("n")
         return self._finish("batch", "len(batch)")
 
     def outputs_of(self, node: Node) -> Generated:
         """``run(batch)``: values that ``node`` put out by itself (timers, end of input)."""
         self._line(1, "n = 0")
-        self._body_begin()
-        self._line(2, f"for v{node.id} in batch:")
-        self._count(3, node, "e")
-        self._emit_consumers(node, 3, "continue")
+        depth = self._begin(f"for v{node.id} in batch:")
+        self._count(depth, node, "e")
+        self._emit_consumers(node, depth, "continue")
         return self._finish("batch", "len(batch)")
+
+    def resume(self, node: Node) -> Generated:
+        """``run(batch, key, n)``: go on after ``node`` with what it should have put out."""
+        var = "x" if node.kind in ("filter", "keyby") else f"v{node.id}"
+        key = node if node.kind == "keyby" else self._input_key(node, 0)
+        if key is not None:
+            self._line(1, f"k{key.id} = key")
+        depth = self._begin(f"for {var} in batch:")
+        self._emit_consumers(node, depth, "continue", var)
+        return self._finish("batch, key, n", "len(batch)")
+
+    # ------------------------------------------------------------------ linear chains
+
+    def _is_linear(self, node: Node, *, at: bool = False) -> bool:
+        """Whether everything after ``node`` (from it on, with ``at``) is one chain of simple steps."""
+        if self.profile:
+            return False
+        while True:
+            if at and node.kind not in ("map", "filter", "keyby", "reduce", "sink", "fallback"):
+                return False
+            inner = self.plan.inner_consumers(node)
+            if len(inner) + len(self.outputs.get(node.id, [])) > 1:
+                return False
+            if not inner:
+                return True
+            node, at = inner[0][0], True
+
+    def _begin(self, loop: str) -> int:
+        self._line(1, "try:")
+        self._line(2, loop)
+        return 3
+
+    def _begin_linear(self, loop: str, iterator: str) -> int:
+        if iterator:
+            self._line(1, iterator)
+        self._line(1, "try:")
+        self._line(2, "while True:")
+        self._line(3, "try:")
+        self._line(4, loop)
+        return 5
+
+    def _end_linear(self, position: str) -> None:
+        self._line(4, "break")
+        self._line(3, "except Exception as error:")
+        self._use("REC", "REC")
+        self._line(4, f"REC(error, {position})")
 
     def item(self, node: Node, index: int) -> Generated:
         """``run(x, out, n)`` (async or parallel): one item; ``out((channel, value))`` per output; ``n`` is
@@ -229,8 +308,9 @@ class SegmentCode:
     def _call(self, node: Node, args: str) -> str:
         inline = self.inlined.get(node.id)
         if inline is not None and not self.profile:
-            name, body = inline
-            return body.replace(name, args)
+            for name in inline.names:
+                self._use(name, name)
+            return inline.text.replace(inline.parameter, args)
         function = f"f{node.id}"
         self._use(function, f"F[{node.id}]")
         return ("await " if self._awaits(node) else "") + f"{function}({args})"
@@ -244,6 +324,11 @@ class SegmentCode:
         """``try`` around the call; ``rescued`` is what to do with a value the policy gave."""
         timed = self.profile
         self._set_key(node, depth)
+        if self.linear:
+            for line in body:
+                self.marks.append((len(self.lines), node.id, var, self._key_name(node)))
+                self._line(depth, line)
+            return
         self._line(depth, "try:")
         if timed:
             self._use("pc", "pc")
@@ -264,8 +349,11 @@ class SegmentCode:
             self._line(depth + 1, line)
 
     def _key_var(self, node: Node) -> str:
+        return self._key_name(node) or "None"
+
+    def _key_name(self, node: Node) -> str | None:
         key = self._input_key(node, 0)
-        return f"k{key.id}" if key is not None and self._flag(node, "uses_key") else "None"
+        return f"k{key.id}" if key is not None and self._flag(node, "uses_key") else None
 
     def _flag(self, node: Node, name: str) -> bool:
         return name in self.plan.flags[node.id]
@@ -461,42 +549,47 @@ class SegmentCode:
     def _count(self, depth: int, node: Node, letter: str) -> None:
         self._line(depth, f"{self._counter(node, letter)} += 1")
 
-    def _body_begin(self) -> None:
-        self._line(1, "try:")
-
     def _finish(self, args: str, n: str) -> Generated:
         flush = ["finally:"]
         flush += [f"    K[{i}] += {name}" for i, name in enumerate(self.counters)] or ["    pass"]
-        if n == "n":
-            flush.append("    N[0] = n")
+        returns = args == "it, most"
+        if returns:
+            flush.append(f"    N[0] = {n}")
+            self._use("N", "N")
         body = [*self.lines, *("        " + line for line in flush)]
         start = [f"        {name} = 0" for name in self.counters]
-        if n == "n":
-            body.append("        return n")
-            self._use("N", "N")
+        if returns:
+            body.append(f"        return {n}")
         self._use("K", "K")
-        return self._module(args, [*start, *body], "def")
+        return self._module(args, start, body, "def")
 
     def _finish_item(self) -> Generated:
         self._use("K", "K")
-        lines = [f"        {name} = 0" for name in self.counters]
+        start = [f"        {name} = 0" for name in self.counters]
+        lines = self.lines
         if self.counters:
-            lines.append("        try:")
-            lines += ["    " + line for line in self.lines]
+            start.append("        try:")
+            lines = ["    " + line for line in lines]
             lines.append("        finally:")
             lines += [f"            K[{i}] += {name}" for i, name in enumerate(self.counters)]
-        else:
-            lines += self.lines
-        return self._module("x, out, n", lines, "async def" if self.asynchronous else "def")
+        define = "async def" if self.asynchronous else "def"
+        return self._module("x, out, n", start, lines, define)
 
-    def _module(self, args: str, body: list[str], define: str) -> Generated:
+    def _module(self, args: str, start: list[str], body: list[str], define: str) -> Generated:
         bound = ", ".join(f"{name}={name}" for name in sorted(self.names))
         text = ["def make(env):", "    globals().update(env)"]
-        text += [f"    {name} = {self.names[name]}" for name in sorted(self.names) if name != self.names[name]]
+        text += [
+            f"    {name} = {self.names[name]}"
+            for name in sorted(self.names)
+            if name != self.names[name]
+        ]
         text.append(f"    {define} run({args}, {bound}):")
+        text += start
+        first = len(text) + 1
         text += body
         text.append("    return run")
-        return Generated("\n".join(text) + "\n", self.counters)
+        guards = {first + at: (node, var, key) for at, node, var, key in self.marks}
+        return Generated("\n".join(text) + "\n", self.counters, guards)
 
 
 def is_one_to_one(plan: ExecutionGraph, segment: SegmentPlan) -> bool:

@@ -1,8 +1,10 @@
 """Inlining of simple functions into the generated code, where that is provably equivalent.
 
-A lambda (or a ``def`` whose body is one ``return``) of one parameter is inlined when its source can be found
-and, compiled again, gives the very same byte code and constants, and when its expression names nothing but
-its parameter: then nothing outside can change what it means. Everything else is called.
+A function of one parameter that is a lambda, or a ``def`` of one statement, is inlined when its source can
+be found and, compiled again, gives the very same byte code and constants. Its expression may name its
+parameter, variables of the enclosing function (read through the same cell as the function reads them) and
+globals (read from the same dictionary at the same moment). Builtins are not inlined: a global of the same
+name could appear later. Everything else is called.
 """
 
 from __future__ import annotations
@@ -26,20 +28,49 @@ _ALLOWED = (
     ast.Tuple,
     ast.List,
     ast.Dict,
+    ast.Call,
     ast.expr_context,
     ast.operator,
     ast.unaryop,
     ast.boolop,
     ast.cmpop,
+    ast.Expression,
+    ast.AugAssign,
+    ast.Assign,
+    ast.Expr,
+    ast.Module,
 )
 
 PLACEHOLDER = "_0x_"
-_files: dict[str, ast.Module | None] = {}
+_UNUSUAL = 0x04 | 0x08 | 0x20 | 0x80 | 0x200
+"""Code flags of ``*args``, ``**kwargs``, generators and coroutines."""
+
+_files: dict[str, list[ast.AST]] = {}
 
 
-def inline_expression(function: Any) -> tuple[str, str] | None:
-    """``(placeholder, expression)`` if ``function(x)`` may be written as the expression with ``x`` for the
-    placeholder, else ``None``. The parameter must occur at least once.
+class Inlined:
+    """Body of a function, ready to be pasted.
+
+    Attributes:
+        text: An expression, or one statement for sinks, over ``parameter``.
+        names: Names it uses besides -> objects they stand for (cells and dictionaries).
+    """
+
+    __slots__ = ("names", "parameter", "text")
+
+    def __init__(self, text: str, names: dict[str, Any]) -> None:
+        self.text = text
+        self.names = names
+        self.parameter = PLACEHOLDER
+
+
+def inline_body(function: Any, label: int, *, statement: bool = False) -> Inlined | None:
+    """The body of ``function`` for pasting, or ``None`` when it must be called.
+
+    Args:
+        function: What a step calls.
+        label: Makes names unique.
+        statement: The value is not used (sinks): one statement will do.
     """
     code = getattr(function, "__code__", None)
     if (
@@ -48,79 +79,116 @@ def inline_expression(function: Any) -> tuple[str, str] | None:
         or code.co_argcount != 1
         or code.co_posonlyargcount
         or code.co_kwonlyargcount
-        or code.co_flags & (0x04 | 0x08 | 0x20 | 0x80 | 0x200)
-        or code.co_freevars
+        or code.co_flags & _UNUSUAL
         or code.co_cellvars
         or function.__defaults__
         or hasattr(function, "__wrapped__")
         or code.co_nlocals != 1
     ):
         return None
-    tree = _parse(code.co_filename)
-    if tree is None:
-        return None
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Lambda) and node.lineno <= code.co_firstlineno:
-            body: ast.expr | None = node.body
-        elif isinstance(node, ast.FunctionDef) and not node.decorator_list:
-            body = _single_return(node)
-        else:
+    parameter = code.co_varnames[0]
+    for node in _functions(code.co_filename):
+        if not node.lineno <= code.co_firstlineno <= (node.end_lineno or 0):  # type: ignore[attr-defined]
             continue
-        if body is None or not node.lineno <= code.co_firstlineno <= (node.end_lineno or 0):
+        body = _body(node, statement)
+        if body is None or not _simple(body, parameter, code, function.__globals__):
             continue
-        parameter = code.co_varnames[0]
-        if _simple(body, parameter) and _same_code(body, parameter, code):
-            renamed = _Rename(parameter).visit(ast.parse(ast.unparse(body), mode="eval"))
-            return PLACEHOLDER, f"({ast.unparse(renamed)})"
+        if _same_code(body, parameter, code):
+            return _paste(body, parameter, function, label)
     return None
 
 
-def _parse(filename: str) -> ast.Module | None:
-    if filename not in _files:
+def _functions(filename: str) -> list[ast.AST]:
+    found = _files.get(filename)
+    if found is None:
         try:
-            _files[filename] = ast.parse("".join(linecache.getlines(filename)))
+            tree = ast.parse("".join(linecache.getlines(filename)))
         except (SyntaxError, ValueError):
-            _files[filename] = None
-    return _files[filename]
+            tree = ast.Module([], [])
+        found = [n for n in ast.walk(tree) if isinstance(n, (ast.Lambda, ast.FunctionDef))]
+        _files[filename] = found
+    return found
 
 
-def _single_return(node: ast.FunctionDef) -> ast.expr | None:
-    if len(node.body) == 1 and isinstance(node.body[0], ast.Return):
-        return node.body[0].value
+def _body(node: ast.AST, statement: bool) -> ast.expr | ast.stmt | None:
+    if isinstance(node, ast.Lambda):
+        return node.body
+    if not isinstance(node, ast.FunctionDef) or node.decorator_list or len(node.body) != 1:
+        return None
+    only = node.body[0]
+    if isinstance(only, ast.Return):
+        return only.value
+    if statement and isinstance(only, (ast.AugAssign, ast.Expr)):
+        return only
     return None
 
 
-def _simple(body: ast.expr, parameter: str) -> bool:
-    names = 0
+def _simple(
+    body: ast.expr | ast.stmt, parameter: str, code: CodeType, namespace: dict[str, Any]
+) -> bool:
+    uses = 0
     for node in ast.walk(body):
-        if not isinstance(node, _ALLOWED):
+        if not isinstance(node, _ALLOWED) or isinstance(node, ast.Call) and _starred(node):
+            return False
+        if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
             return False
         if isinstance(node, ast.Name):
-            if node.id != parameter or not isinstance(node.ctx, ast.Load):
+            if not isinstance(node.ctx, ast.Load):
                 return False
-            names += 1
-    return names > 0
+            if node.id == parameter:
+                uses += 1
+            elif node.id not in code.co_freevars and node.id not in namespace:
+                return False
+    return uses > 0
 
 
-def _same_code(body: ast.expr, parameter: str, code: CodeType) -> bool:
-    """Whether the expression compiles to what the function really runs."""
-    source = f"lambda {parameter}: ({ast.unparse(body)})"
-    module = compile(source, "<inline>", "eval")
-    candidate = next(c for c in module.co_consts if isinstance(c, CodeType))
+def _starred(call: ast.Call) -> bool:
+    return any(isinstance(a, ast.Starred) for a in call.args) or any(
+        keyword.arg is None for keyword in call.keywords
+    )
 
-    def constants(c: CodeType) -> tuple[tuple[type, Any], ...]:
-        return tuple((type(k), k) for k in c.co_consts if k is not None)
+
+def _same_code(body: ast.expr | ast.stmt, parameter: str, code: CodeType) -> bool:
+    """Whether the body compiles to what the function really runs."""
+    free = "".join(f"    {name} = 0\n" for name in code.co_freevars)
+    text = ast.unparse(body)
+    inner = text if isinstance(body, ast.stmt) else f"return ({text})"
+    source = f"def outer():\n{free}    def f({parameter}):\n        {inner}\n"
+    outer = next(c for c in compile(source, "<inline>", "exec").co_consts if _is_code(c))
+    candidate = next(c for c in outer.co_consts if _is_code(c))
+
+    def constants(c: CodeType) -> list[tuple[type, Any]]:
+        return [(type(k), k) for k in c.co_consts if k is not None]
 
     return (
         candidate.co_code == code.co_code
         and constants(candidate) == constants(code)
         and candidate.co_names == code.co_names
+        and candidate.co_freevars == code.co_freevars
     )
 
 
-class _Rename(ast.NodeTransformer):
-    def __init__(self, parameter: str) -> None:
-        self.parameter = parameter
+def _is_code(value: Any) -> bool:
+    return isinstance(value, CodeType)
 
-    def visit_Name(self, node: ast.Name) -> ast.Name:
-        return ast.Name(PLACEHOLDER, node.ctx) if node.id == self.parameter else node
+
+def _paste(body: ast.expr | ast.stmt, parameter: str, function: Any, label: int) -> Inlined:
+    code = function.__code__
+    cells = dict(zip(code.co_freevars, function.__closure__ or (), strict=True))
+    names: dict[str, Any] = {}
+
+    class Rename(ast.NodeTransformer):
+        def visit_Name(self, node: ast.Name) -> ast.expr:  # noqa: N802 - ast's protocol
+            if node.id == parameter:
+                return ast.Name(PLACEHOLDER, node.ctx)
+            if node.id in cells:
+                name = f"cell{label}_{node.id}"
+                names[name] = cells[node.id]
+                return ast.Attribute(ast.Name(name, ast.Load()), "cell_contents", node.ctx)
+            name = f"globals{label}"
+            names[name] = function.__globals__
+            return ast.Subscript(ast.Name(name, ast.Load()), ast.Constant(node.id), node.ctx)
+
+    parsed = ast.parse(ast.unparse(body))
+    text = ast.unparse(ast.fix_missing_locations(Rename().visit(parsed)))
+    return Inlined(text if isinstance(body, ast.stmt) else f"({text})", names)

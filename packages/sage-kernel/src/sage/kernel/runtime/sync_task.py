@@ -13,10 +13,10 @@ from typing import Any
 
 from sage.api.functions import StopSignal
 from sage.kernel.compiler.codegen import OPERATOR_KINDS, SegmentCode, is_one_to_one
-from sage.kernel.compiler.inline import inline_expression
+from sage.kernel.compiler.inline import Inlined, inline_body
 from sage.kernel.graph.model import Node
 from sage.kernel.runtime.channel import ChannelAborted
-from sage.kernel.runtime.failure import TaskAbort, task_failed
+from sage.kernel.runtime.failure import SKIP, TaskAbort, task_failed
 from sage.kernel.runtime.gate import TIMER
 from sage.kernel.runtime.lineage import DerivedLineage, OriginLineage
 from sage.kernel.runtime.task import Task
@@ -29,6 +29,10 @@ PROFILE_EVERY = 64
 """One of this many calls runs the variant that times each step."""
 SLOW_RECORD = 2e-5
 """Seconds per record from which on every call is timed: timing is noise there."""
+SAMPLE = 32
+"""Most records of a call that is timed only as a sample."""
+_EXACT = (type(iter(range(0))), type(iter(())))
+"""Iterators that know exactly how much is left, whatever happens to what they iterate over."""
 HOT = 2048
 """Records after which simple functions are inlined: short jobs do not pay for it."""
 
@@ -39,16 +43,18 @@ class SyncTask(Task):
     def prepare(self) -> None:
         super().prepare()
         self._most = 1
+        self._exact = False
         self._calls = 0
         self._records = 0
-        self._timed = False
-        self._inlined: dict[int, tuple[str, str]] | None = None
+        self._timed = self._profiled = False
+        self._inlined: dict[int, Inlined] | None = None
         self._pulled = 0
         self._parents: dict[int, list[int]] = {cid: [] for cid in self.outputs}
         self._derived: list[tuple[int, DerivedLineage]] = []
         self._expands = any(n.kind not in ("filter", "map", "keyby") for n in self.segment.nodes)
         self._one_to_one = is_one_to_one(self.plan, self.segment)
         self._runs: dict[tuple[str, bool], Any] = {}
+        self._resumes: dict[int, Any] = {}
         self._operators: dict[int, Any] = {}
         self._handler = self.make_handler(self.functions)
         self._env = self.code_env(self.functions, self._handler)
@@ -92,6 +98,7 @@ class SyncTask(Task):
     def _run_source(self, node: Node) -> None:
         job = self.job
         iterator = iterate(self.functions.instances[node.id][0], job)
+        self._exact = type(iterator) in _EXACT
         origin = OriginLineage(node.uid)
         self.lineage = (origin, -1)
         try:
@@ -99,8 +106,8 @@ class SyncTask(Task):
                 if job.paused:
                     job.wait_resumed()
                     continue
+                most = self._next_size()
                 run = self._choose("source", node, 0)
-                most = self._most
                 self._begin_lineage(origin, self._pulled - (0 if self._one_to_one else 1))
                 self.lineage = (origin, self._pulled - 1)
                 started = perf_counter()
@@ -132,7 +139,7 @@ class SyncTask(Task):
         timed = bool(self._operators)
         while True:
             deadline = self._next_time() if timed else None
-            taken = gate.next(self._most, deadline)
+            taken = gate.next(self._next_size(), deadline)
             if taken is None:
                 return
             at, batch = taken
@@ -177,10 +184,18 @@ class SyncTask(Task):
 
     # ------------------------------------------------------------------ generated code
 
+    def _next_size(self) -> int:
+        """How many records to take; decides whether they are timed."""
+        self._calls += 1
+        self._profiled = self._timed
+        if self._calls % PROFILE_EVERY == 2:
+            self._profiled = True
+            return min(self._most, SAMPLE)
+        return self._most
+
     def _choose(self, entry: str, node: Node, index: int, keyed: bool = False) -> Any:
         """The variant to run next: timed, inlined, or plain."""
-        self._calls += 1
-        profile = self._timed or self._calls % PROFILE_EVERY == 2
+        profile = self._profiled
         if self._inlined is None and self._records >= HOT and self.job.inline:
             self._inline()
         label = f"{entry}-{node.id}-{index}"
@@ -202,22 +217,53 @@ class SyncTask(Task):
             lineage=self.job.lineage,
         )
         if entry == "source":
-            generated = code.source(node)
+            generated = code.source(node, exact=self._exact)
         elif entry == "batch":
             generated = code.batch(node, index, keyed=keyed)
         else:
             generated = code.outputs_of(node)
+        guards = generated.guards
+        self._env["REC"] = lambda error, n: self._recover(guards, error, n)
         return self.load(generated, self._env, label + ("-timed" if profile else ""))
 
     def _inline(self) -> None:
         self._inlined = {}
         for node in self.segment.nodes:
-            if node.kind in ("map", "filter", "keyby", "route") and node.options.timeout is None:
-                found = inline_expression(self.functions.calls[node.id])
+            if node.kind in ("map", "filter", "keyby", "route", "sink") and not node.options.timeout:
+                sink = node.kind == "sink"
+                found = inline_body(self.functions.calls[node.id], node.id, statement=sink)
                 if found is not None:
                     self._inlined[node.id] = found
+                    self._env.update(found.names)
         if self._inlined:
             self._runs = {key: run for key, run in self._runs.items() if key[1]}
+
+    def _recover(self, guards: Any, error: Exception, n: Any) -> None:
+        """A call of a linear chain raised: apply its policy and run the rest of the chain."""
+        trace = error.__traceback__
+        known = guards.get(trace.tb_lineno) if trace is not None else None
+        if known is None or trace is None:
+            raise error
+        node_id, var, key_var = known
+        values = trace.tb_frame.f_locals
+        node, key = self.plan.nodes[node_id], values.get(key_var) if key_var else None
+        value = values[var]
+        rescued = self._handler.handle(node_id, value, error, n, key)
+        if rescued is SKIP or node.kind == "sink":
+            return
+        if node.kind == "filter":
+            if not rescued:
+                return
+            rescued = value
+        elif node.kind == "keyby":
+            rescued, key = value, rescued
+        resume = self._resumes.get(node_id)
+        if resume is None:
+            code = SegmentCode(self.plan, self.segment, lineage=self.job.lineage)
+            resume = self._resumes[node_id] = self.load(
+                code.resume(node), self._env, f"resume-{node_id}"
+            )
+        resume([rescued], key, n)
 
     # ------------------------------------------------------------------ lineage
 
