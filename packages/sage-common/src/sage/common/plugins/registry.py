@@ -177,7 +177,10 @@ def _pick(name: str, groups: list[str], what: str) -> PluginEntry:
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5) or [
         n for n in known if n.lower() == name.lower()
     ]
-    if near:
+    skipped = [p.message for p in installed().problems if p.name == name and p.group in groups]
+    if skipped:
+        hint = skipped[0]
+    elif near:
         hint = f"did you mean {near[0]!r}?"
     elif known:
         hint = f"known: {', '.join(known[:20])}{', ...' if len(known) > 20 else ''}"

@@ -10,6 +10,7 @@ Predecessor: ``sage.common.plugins.groups``; successor: ``sage.common.plugins.re
 from __future__ import annotations
 
 import functools
+import importlib
 import importlib.metadata
 import re
 import sys
@@ -103,7 +104,7 @@ def installed() -> Installed:
 
 def refresh() -> None:
     """Forget what was read: a distribution was installed or removed since."""
-    importlib.metadata.MetadataPathFinder.invalidate_caches()
+    importlib.invalidate_caches()
     _scan.cache_clear()
 
 

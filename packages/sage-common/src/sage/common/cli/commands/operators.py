@@ -103,11 +103,25 @@ def _signature(operator: Any) -> str | None:
         if function is None:
             continue
         try:
-            text = str(inspect.signature(function))
+            signature = inspect.signature(function)
         except (TypeError, ValueError):
             return None
-        return f"{method}{text.replace('(self, ', '(').replace('(self)', '()')}"
+        inputs = [
+            f"{parameter.name}{_annotation(': ', parameter.annotation)}"
+            for parameter in signature.parameters.values()
+            if parameter.name != "self"
+        ]
+        output = _annotation(" -> ", signature.return_annotation)
+        return f"{method}({', '.join(inputs)}){output}"
     return None
+
+
+def _annotation(before: str, annotation: Any) -> str:
+    if annotation is inspect.Signature.empty:
+        return ""
+    from sage.common.config.type_names import type_name  # noqa: PLC0415 - as in describe()
+
+    return before + (annotation if isinstance(annotation, str) else type_name(annotation))
 
 
 def _text(data: dict[str, Any]) -> str:

@@ -1,0 +1,1 @@
+"""A complete SAGE plugin: one retriever (``retriever``) and one listener (``journal``)."""

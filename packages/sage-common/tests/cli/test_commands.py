@@ -1,0 +1,172 @@
+import json
+
+import pytest
+import yaml
+
+PLUGIN = """
+    [sage.retrievers]
+    Heavy = ops:Heavy
+    Plain = ops:Plain
+    Broken = ops_gone:X
+    [sage.sinks]
+    Drain = ops:Plain
+"""
+SOURCE = '''
+    """Operators for tests."""
+    import attrs
+
+    @attrs.frozen(kw_only=True)
+    class Inner:
+        size: int = attrs.field(default=4, metadata={"unit": "MB", "help": "How large."})
+
+    @attrs.frozen(kw_only=True)
+    class Options:
+        path: str
+        top_k: int = attrs.field(default=5, validator=attrs.validators.ge(1))
+        inner: Inner = Inner()
+
+    class Heavy:
+        """Search with a heavy package.
+
+        Needs nothing until it is opened.
+        """
+        Config = Options
+        def open(self, ctx):
+            import torch
+        def execute(self, item: "str | int", *, fast: bool = False) -> list[str]: ...
+
+    class Plain:
+        """Without configuration."""
+'''
+
+
+@pytest.fixture
+def plugin(site):
+    site.add("sage-ops", PLUGIN, {"ops.py": SOURCE})
+    return [site.folder]
+
+
+def test_list(sage, plugin):
+    rows = json.loads(sage("operators", "list", "--json", path=plugin).stdout)
+    mine = {row["name"]: row for row in rows if row["distribution"] == "sage-ops"}
+    assert mine["Heavy"] == {
+        "name": "Heavy",
+        "kind": "retriever",
+        "distribution": "sage-ops",
+        "version": "1.0",
+        "target": "ops:Heavy",
+        "summary": "Search with a heavy package.",
+    }
+    assert set(mine) == {"Heavy", "Plain", "Broken", "Drain"}
+    done = sage("operators", "list", "--kind", "sinks", "-o", "yaml", path=plugin)
+    assert "Drain" in [row["name"] for row in yaml.safe_load(done.stdout)]
+    assert "Heavy" not in done.stdout
+    table = sage("operators", "list", "-k", "retriever", path=plugin).stdout.splitlines()
+    assert table[0].split() == ["NAME", "KIND", "DISTRIBUTION", "SUMMARY"]
+    assert any(line.startswith("Heavy ") for line in table)
+    done = sage("operators", "list", "--kind", "retreiver")
+    assert done.returncode == 2
+    assert "did you mean 'retriever'" in done.stderr
+
+
+def test_list_imports_no_operator(sage, site):
+    site.add("trap", "[sage.sinks]\nTrap = trap:X\n", {"trap.py": "raise SystemExit('imported')"})
+    done = sage("operators", "list", path=[site.folder])
+    assert done.returncode == 0
+    assert "Trap" in done.stdout
+
+
+def test_show(sage, plugin):
+    done = sage("operators", "show", "Heavy", "-o", "json", path=plugin)
+    data = json.loads(done.stdout)
+    assert data["doc"].startswith("Search with a heavy package.\n\nNeeds nothing")
+    assert data["execute"] == "execute(item: str | int, fast: bool) -> list[str]"
+    assert [field["name"] for field in data["config"]] == ["path", "top_k", "inner"]
+    assert data["config"][2]["fields"][0]["unit"] == "MB"
+    assert data["schema"]["required"] == ["path"]
+    lines = sage("operators", "show", "Heavy", path=plugin).stdout.splitlines()
+    assert any(line.split() == ["path", "str", "required", "-", "-"] for line in lines)
+    assert any(line.split() == ["inner.size", "int", "4", "MB", "How", "large."] for line in lines)
+
+
+def test_show_says_what_is_wrong(sage, plugin):
+    done = sage("operators", "show", "Hevy", path=plugin)
+    assert done.returncode == 4
+    assert "did you mean 'Heavy'?" in done.stderr
+    done = sage("operators", "show", "Broken", path=plugin)
+    assert done.returncode == 1
+    assert "of the distribution 'sage-ops' cannot be imported" in done.stderr
+    assert "any mapping" in sage("operators", "show", "Drain", path=plugin).stdout
+
+
+def test_config_show_and_get(sage, tmp_path):
+    (tmp_path / "config.yaml").write_text(
+        "include: base.yaml\nretriever: {top_k: 5}\ngenerator: {api_key: env:TEST_CLI_KEY}\n"
+    )
+    (tmp_path / "base.yaml").write_text("retriever: {name: kb}\n")
+    done = sage("config", "show", "config.yaml", "--origin", "-o", "json", SAGE_SINK__A="1")
+    rows = {row["key"]: (row["value"], row["origin"]) for row in json.loads(done.stdout)}
+    assert rows == {
+        "retriever.name": ("kb", "base.yaml"),
+        "retriever.top_k": (5, "config.yaml"),
+        "generator.api_key": ("env:TEST_CLI_KEY", "config.yaml"),
+        "sink.a": (1, "environment variable SAGE_SINK__A"),
+    }
+    shown = sage("config", "show", "config.yaml", "-o", "yaml", TEST_CLI_KEY="sk-canary-cli")
+    assert yaml.safe_load(shown.stdout)["generator"] == {"api_key": "env:TEST_CLI_KEY"}
+    assert sage("config", "get", "retriever.top_k", "config.yaml").stdout == "5\n"
+    done = sage("config", "get", "retriever.nope", "config.yaml")
+    assert done.returncode == 4
+    assert "no key 'retriever.nope'" in done.stderr
+
+
+def test_config_init_show_and_validate(sage, tmp_path, plugin):
+    assert sage("config", "init").returncode == 0
+    assert sage("config", "init").returncode == 1
+    assert sage("config", "init", "--force").returncode == 0
+    done = sage("config", "validate", "config.yaml")
+    assert done.returncode == 8
+    assert "generator.local.api_key: the secret 'env:OPENAI_API_KEY'" in done.stderr
+    assert sage("config", "validate", "config.yaml", OPENAI_API_KEY="sk-x").returncode == 0
+    (tmp_path / "ops.yaml").write_text("a: {path: x, topk: 1}\nb: {path: 1}\n")
+    done = sage(
+        "config",
+        "validate",
+        "ops.yaml",
+        "--as",
+        "a=Heavy",
+        "--as",
+        "b=Heavy",
+        "--as",
+        "c=Heavy",
+        path=plugin,
+    )
+    assert done.returncode == 8
+    assert "ops.yaml: a.topk: unknown key; did you mean 'top_k'?" in done.stderr
+    assert "ops.yaml: b.path: must be a str, got 1" in done.stderr
+    assert "there is no section 'c'" in done.stderr
+    assert sage("show", "ops.yaml", program="sage-config").returncode == 0
+
+
+def test_config_of_user_and_project(sage, tmp_path):
+    done = sage("config", "show")
+    assert done.returncode == 0
+    assert "no settings file" in done.stderr
+    (tmp_path / "sage.yaml").write_text("server: {port: 1}")
+    assert sage("config", "get", "server.port").stdout == "1\n"
+    assert sage("config", "get", "server.port", SAGE_SERVER__PORT="2").stdout == "2\n"
+    data = json.loads(sage("config", "path", "-o", "json").stdout)
+    assert data["settings"] == ["sage.yaml"]
+    assert data["data"] == str(tmp_path / "home" / "data")
+
+
+def test_doctor(sage, site):
+    site.add("sick", "[sage.sinks]\nA = sick_gone:A\nB = sick:B\n", {"sick.py": "raise ValueError"})
+    done = sage("doctor", "--json", path=[site.folder])
+    assert done.returncode == 8
+    problems = [row for row in json.loads(done.stdout) if row["status"] == "problem"]
+    assert len(problems) == 1
+    assert "'sick': there is no module 'sick_gone'" in problems[0]["detail"]
+    done = sage("doctor", "--load", "--json", path=[site.folder])
+    details = [r["detail"] for r in json.loads(done.stdout) if r["status"] == "problem"]
+    assert sum("'sick'" in detail for detail in details) == 2
