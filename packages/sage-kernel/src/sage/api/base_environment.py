@@ -272,7 +272,12 @@ class BaseEnvironment:
 
     @classmethod
     def from_spec(
-        cls, spec: Any, *, allow: Iterable[str] = (), config: Mapping[str, Any] | None = None
+        cls,
+        spec: Any,
+        *,
+        allow: Iterable[str] = (),
+        config: Mapping[str, Any] | None = None,
+        name: str | None = None,
     ) -> Self:
         """An environment with the pipeline of a spec.
 
@@ -281,13 +286,14 @@ class BaseEnvironment:
             allow: Modules that ``module:Class`` steps may come from, e.g. ``["mypkg.*"]``;
                 registered operators are always allowed. No other code runs.
             config: Settings that override those of the spec.
+            name: What messages call the spec, when it is a mapping that was read from a file.
 
         Raises:
             GraphError: The spec is wrong; names the file and the key.
         """
         from sage.kernel.graph.spec import load_spec  # noqa: PLC0415
 
-        graph = load_spec(spec, allow=allow)
+        graph = load_spec(spec, allow=allow, name=name)
         env = cls(graph.name, {**graph.config, **(config or {})})
         graph.config = env.stream_graph.config
         env.stream_graph = graph

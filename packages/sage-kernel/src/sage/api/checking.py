@@ -1,7 +1,8 @@
 """Check-only mode: a script builds its pipelines, and ``submit`` validates instead of running.
 
 ``SAGE_CHECK_ONLY`` turns it on; if its value is the path of a file, one JSON line per submitted
-pipeline is appended there (``name, steps, problems, plan``). ``submit`` returns a ``CheckedJob``; a
+pipeline is appended there (``name, steps, problems``, and with
+``SAGE_CHECK_PLAN`` also ``plan, mermaid``). ``submit`` returns a ``CheckedJob``; a
 script that then waits for the job or asks for its result ends there with exit code 0, because
 nothing ran and there is nothing to wait for. ``sage check app.py`` and ``sage explain app.py`` run
 the script in a child process in this mode.
@@ -10,6 +11,7 @@ the script in a child process in this mode.
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Never
 
@@ -81,11 +83,12 @@ def check_job(env: BaseEnvironment, report: str) -> Any:
         "steps": len(env.stream_graph.nodes),
         "problems": [],
         "plan": None,
+        "mermaid": None,
     }
     try:
         env.check()
-        if _is_path(report):
-            line["plan"] = env.explain()
+        if os.environ.get("SAGE_CHECK_PLAN"):
+            line.update(plan=env.explain(), mermaid=env.to_mermaid())
     except GraphError as exc:
         line["problems"] = list(exc.data.get("problems", (str(exc),)))
         raise

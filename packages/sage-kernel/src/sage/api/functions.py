@@ -112,7 +112,7 @@ class FlatMapFunction(BaseFunction, Generic[In, Out]):
 
     kind = "flatmap"
 
-    def execute(self, item: In) -> Iterable[Out] | None | Awaitable[Iterable[Out] | None]:
+    def execute(self, item: In) -> Iterable[Out] | Awaitable[Iterable[Out] | None] | None:
         raise NotImplementedError
 
     def collect(self, item: Out) -> None:
@@ -145,7 +145,7 @@ class SinkFunction(BaseFunction, Generic[In]):
 
     kind = "sink"
 
-    def execute(self, item: In) -> None | Awaitable[None]:
+    def execute(self, item: In) -> Awaitable[None] | None:
         raise NotImplementedError
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 CHECK_ONLY = "SAGE_CHECK_ONLY"
 """Environment variable: validate instead of running; its value may name a report file."""
+
+on_submit: list[Callable[[Job], None]] = []
+"""Called with each submitted job; ``sage run`` follows the jobs of a program this way."""
 
 
 class LocalEnvironment(BaseEnvironment):
@@ -65,6 +68,8 @@ class LocalEnvironment(BaseEnvironment):
         validate(self.stream_graph)
         job = submit_local(self.stream_graph)
         self._jobs.append(job)
+        for listener in on_submit:
+            listener(job)
         if autostop:
             self._wait(job, None)
         return job

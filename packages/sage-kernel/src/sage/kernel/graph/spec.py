@@ -31,6 +31,7 @@ from sage.kernel.graph.builder import add_node
 from sage.kernel.graph.loops import adapt
 from sage.kernel.graph.model import KINDS, STEP_OPTIONS, Edge, FunctionSpec, Node, StreamGraph
 from sage.kernel.graph.operations import (
+    LOOP_PARTS,
     SpecError,
     plain,
     read_operation,
@@ -48,7 +49,7 @@ VERSION = 1
 
 _TOP = {"version", "name", "config", "services", "steps"}
 _STEP = set(
-    "id kind op ops config args kwargs items until predicates inputs options params loop".split()
+    ["id", "kind", "op", "ops", "config", "args", "kwargs", "items", "until", "predicates", "inputs", "options", "params", "loop"]
 )
 _OPERATION = {"op", "config", "args", "kwargs", "items", "until", "predicates"}
 _HIDDEN_OPTIONS = {"uid"}
@@ -205,32 +206,43 @@ class Place:
         return value
 
 
-def load_spec(source: Any, *, allow: Iterable[str] = ()) -> StreamGraph:
+def read_spec(source: Any) -> dict[str, Any]:
+    """The plain mapping of a spec file or text, not yet checked.
+
+    Raises:
+        SpecError: It cannot be read, or is no mapping.
+    """
+    return dict(_read(source)[0])
+
+
+def load_spec(source: Any, *, allow: Iterable[str] = (), name: str | None = None) -> StreamGraph:
     """The graph of a spec.
 
     Args:
         source: Path of a file, YAML or JSON text (more than one line, or starting with ``{``), or
             a mapping.
         allow: Patterns of modules that ``module:Class`` may name, e.g. ``["mypkg.*"]``.
+        name: What messages call it, when ``source`` is a mapping that was read from a file.
 
     Raises:
         SpecError: Names file and key.
     """
     raw, place = _read(source)
+    place = Place(name or place.file)
     allowed = [allow] if isinstance(allow, str) else list(allow)
     place.known(raw, _TOP)
     if raw.get("version") != VERSION:
         raise place.error("version", f"must be {VERSION}, got {raw.get('version')!r}")
-    name = raw.get("name")
-    if not isinstance(name, str) or not name.strip():
-        raise place.error("name", f"must be a non-empty string, got {name!r}")
+    title = raw.get("name")
+    if not isinstance(title, str) or not title.strip():
+        raise place.error("name", f"must be a non-empty string, got {title!r}")
     try:
         config = check_settings(place.mapping(raw, "config"), "config")
     except SpecError:
         raise
     except GraphError as exc:
         raise place.error("config", str(exc)) from exc
-    graph = StreamGraph(name, config)
+    graph = StreamGraph(title, config)
     for service, entry in place.mapping(raw, "services").items():
         graph.services[service] = _read_service(entry, place.at("services", service), allowed)
     steps = place.sequence(raw, "steps")
@@ -307,8 +319,7 @@ def _read_step(
         inner = dict(at.mapping_in("ops", i, each))
         specs.append(read_operation(inner, operation_kind, at.at("ops", i), allow))
     loop = raw.get("loop")
-    plumbing = str(raw.get("op", "")).startswith("builtin:")
-    if loop is not None and not (plumbing and kind in ("map", "route")):
+    if loop is not None and raw.get("op") not in LOOP_PARTS:
         specs = [adapt(spec, kind) for spec in specs]
     params = _read_params(at.mapping(raw, "params"), at.at("params"), ids)
     if kind == "future":
@@ -328,6 +339,7 @@ def _read_step(
             options={**options, "uid": raw["id"]},
             inputs=inputs,
             params=params,
+            label=_label(raw),
         )
     except SpecError:
         raise
@@ -336,13 +348,17 @@ def _read_step(
     node.location = None
 
 
+def _label(raw: Mapping[str, Any]) -> str | None:
+    name = str(raw.get("op", ""))
+    return name.removeprefix("builtin:") if name.startswith("builtin:") else None
+
+
 def _read_params(raw: Mapping[str, Any], at: Place, ids: Mapping[str, int]) -> dict[str, Any]:
     params = dict(raw)
     at.known(
         params,
         set(
-            "type size slide timeout match how window initial ports filled_by max_items "
-            "max_iterations finite".split()
+            ["type", "size", "slide", "timeout", "match", "how", "window", "initial", "ports", "filled_by", "max_items", "max_iterations", "finite"]
         ),
     )
     if "ports" in params:

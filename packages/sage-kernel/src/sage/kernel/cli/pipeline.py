@@ -1,0 +1,167 @@
+"""What the commands share: reading pipeline files with overrides, and running programs.
+
+A pipeline file is data. ``--config FILE`` and ``--set KEY=VALUE`` change the configuration of its
+steps: ``--set retriever.top_k=3`` sets ``top_k`` of the step with the id ``retriever``, ``--set
+config.fusion=false`` a setting of the engine. In the file of ``--config`` the top-level keys are
+the same: step ids, and ``config``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sage.common.errors import ConfigError, NotFoundError
+
+SUFFIXES = (".yaml", ".yml", ".json")
+
+
+def is_program(target: Path) -> bool:
+    """Whether ``target`` is a Python program (else it is a pipeline file).
+
+    Raises:
+        NotFoundError: There is no such file.
+        ConfigError: It is neither.
+    """
+    if not target.is_file():
+        raise NotFoundError(f"{target}: no such file")
+    if target.suffix == ".py":
+        return True
+    if target.suffix in SUFFIXES:
+        return False
+    raise ConfigError(
+        f"{target}: expected a pipeline file ({', '.join(SUFFIXES)}) or a Python program (.py)"
+    )
+
+
+def read_pipeline(
+    target: Path, *, config: Path | None, settings: Sequence[str], allow: Sequence[str]
+) -> Any:
+    """The environment of a pipeline file, with its overrides.
+
+    Raises:
+        ConfigError: A ``--set`` or the file of ``--config`` is wrong.
+        GraphError: The pipeline file is wrong; names file and key.
+    """
+    from sage.api.local_environment import LocalEnvironment  # noqa: PLC0415
+    from sage.kernel.graph.spec import read_spec  # noqa: PLC0415
+
+    spec = read_spec(target)
+    for values, where in overrides(config, settings):
+        apply(spec, values, where)
+    return LocalEnvironment.from_spec(spec, allow=allow, name=str(target))
+
+
+def overrides(config: Path | None, settings: Sequence[str]) -> list[tuple[Mapping[str, Any], str]]:
+    """Mappings to lay over the spec, in order, with where they come from."""
+    from sage.common.config import load_config  # noqa: PLC0415
+
+    found: list[tuple[Mapping[str, Any], str]] = []
+    if config is not None:
+        found.append((load_config(config, env_prefix=None), str(config)))
+    for text in settings:
+        found.append((parse_setting(text), f"--set {text}"))
+    return found
+
+
+def parse_setting(text: str) -> dict[str, Any]:
+    """``a.b=1`` as ``{"a": {"b": 1}}``; the value is typed as YAML would.
+
+    Raises:
+        ConfigError: It has not that form.
+    """
+    from sage.common.config.reading import read_value  # noqa: PLC0415
+
+    path, sign, value = text.partition("=")
+    keys = path.strip().split(".")
+    if not sign or len(keys) < 2 or not all(keys):
+        raise ConfigError(
+            f"--set {text!r}: expected STEP.KEY=VALUE (or config.KEY=VALUE), "
+            "e.g. --set retriever.top_k=3"
+        )
+    result: Any = read_value(value)
+    for key in reversed(keys):
+        result = {key: result}
+    made: dict[str, Any] = result
+    return made
+
+
+def apply(spec: dict[str, Any], values: Mapping[str, Any], where: str) -> None:
+    """Lay configuration over a spec, in place.
+
+    Raises:
+        ConfigError: There is no step of that id, or it has no configuration that is a mapping.
+    """
+    steps = {step.get("id"): step for step in spec.get("steps", ()) if isinstance(step, dict)}
+    for key, value in values.items():
+        if key == "config":
+            owner = spec
+        elif key in steps:
+            owner = steps[key]
+        else:
+            from sage.kernel.graph.options import suggest  # noqa: PLC0415
+
+            names = [str(each) for each in steps]
+            raise ConfigError(
+                f"{where}: no step has the id {key!r}{suggest(str(key), names)} "
+                f"(ids: config, {', '.join(names)})"
+            )
+        present = owner.get("config")
+        if present is None:
+            present = {}
+        if not isinstance(value, Mapping) or not isinstance(present, Mapping):
+            raise ConfigError(f"{where}: the configuration of {key!r} must be a mapping")
+        owner["config"] = _merged(present, value)
+
+
+def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    result = dict(base)
+    for key, value in over.items():
+        inner = result.get(key)
+        both = isinstance(inner, Mapping) and isinstance(value, Mapping)
+        result[key] = _merged(inner, value) if both else value
+    return result
+
+
+def refuse_overrides(target: Path, config: Path | None, settings: Sequence[str]) -> None:
+    """A program reads its own configuration.
+
+    Raises:
+        ConfigError: Overrides were given for a program.
+    """
+    if config is not None or settings:
+        raise ConfigError(
+            f"{target}: --config and --set are for pipeline files; a program gets its arguments: "
+            f"sage run {target} ARGUMENTS"
+        )
+
+
+def check_program(target: Path, arguments: Sequence[str], *, plan: bool) -> tuple[list[Any], int]:
+    """Run a program in check-only mode in a child process (see ``sage.api.checking``).
+
+    Its output goes to stderr, so that stdout has the report only.
+
+    Returns:
+        One report per submitted pipeline, and the exit code of the program.
+    """
+    with tempfile.TemporaryDirectory(prefix="sage-check-") as folder:
+        report = Path(folder) / "report.jsonl"
+        environment = {**os.environ, "SAGE_CHECK_ONLY": str(report)}
+        if plan:
+            environment["SAGE_CHECK_PLAN"] = "1"
+        command = [sys.executable, str(target), *arguments]
+        done = subprocess.run(  # noqa: S603 - the user's own program
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False
+        )
+        lines = report.read_text(encoding="utf-8").splitlines() if report.exists() else []
+        reports = [json.loads(line) for line in lines]
+        told = any(each["problems"] for each in reports)
+        if done.returncode and not told:
+            sys.stderr.write(done.stderr.decode(errors="replace"))
+        return reports, done.returncode
