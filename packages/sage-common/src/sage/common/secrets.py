@@ -23,8 +23,9 @@ from sage.common.errors import ConfigError
 
 MASK = "********"
 
-# Shorter values would blank out unrelated words of every log line.
-_SHORTEST_REDACTED = 4
+# Shorter ones (``test``, ``EMPTY`` for a local server) would blank out unrelated words of logs
+# and results. Source: real keys and passwords have at least eight characters (NIST SP 800-63B).
+_SHORTEST_REDACTED = 8
 
 _REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:(?!//).+")
 _known: set[str] = set()
@@ -170,7 +171,7 @@ def _referred(reference: str, base: str, origin: str) -> Secret:
 
 
 def remember(value: str) -> None:
-    """Have ``redact`` mask ``value`` from now on (values under four characters are ignored)."""
+    """Have ``redact`` mask ``value`` from now on (values under eight characters are ignored)."""
     if len(value) >= _SHORTEST_REDACTED:
         _known.add(value)
 

@@ -124,7 +124,7 @@ def load_entry(entry: PluginEntry) -> Any:
     place = f"{kind_of(entry.group)} {entry.name!r} of the distribution {entry.distribution!r}"
     try:
         target: Any = importlib.import_module(entry.module)
-    except Exception as exc:
+    except (Exception, SystemExit) as exc:  # a plugin must not end the program
         raise PluginError(
             f"the {place} cannot be imported from {entry.target!r}: {type(exc).__name__}: {exc}",
             distribution=entry.distribution,
