@@ -10,7 +10,7 @@ from typing import Any, Generic, Literal, TypeVar, overload
 
 from sage.api._checks import check_positive, check_routes
 from sage.api.datastream import AnyStep, DataStream
-from sage.api.functions import BaseFunction, CoMapFunction, JoinFunction
+from sage.api.functions import CoMapFunction, JoinFunction
 from sage.common.errors import GraphError
 from sage.kernel.graph.builder import split_options
 from sage.kernel.graph.model import DEFAULT_ROUTE, FunctionSpec, Node
@@ -103,7 +103,7 @@ class ConnectedStreams(Generic[T, U]):
     def comap(self, first: Any, /, *args: Any, **options: Any) -> DataStream[Any]:
         """One output from both inputs: a ``CoMapFunction``, or one callable per input."""
         given, rest = split_options(options)
-        plain = callable(first) and not isinstance(first, (type, BaseFunction))
+        plain = callable(first) and not hasattr(first, "map1")
         if plain:
             if len(args) != 1 or not callable(args[0]):
                 raise GraphError(

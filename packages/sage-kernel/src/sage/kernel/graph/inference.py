@@ -84,15 +84,18 @@ def _of_class(cls: type, kind: str, method: str | None) -> Signature:
     base, arity, out_index = _CONTRACTS.get(own_kind, (None, 0, None))
     args = base_arguments(cls, base) if base is not None and issubclass(cls, base) else ()
     bound = dict(zip(getattr(base, "__parameters__", ()), args, strict=False))
-    function = next(
+    function, owner = next(
         (
-            owner.__dict__[name]
+            (owner.__dict__[name], owner)
             for name in names
             for owner in cls.__mro__
             if name in owner.__dict__ and owner.__module__ != contracts.__name__
         ),
-        None,
+        (None, cls),
     )
+    if owner is not cls:
+        parameters = getattr(owner, "__parameters__", ())
+        bound.update(zip(parameters, base_arguments(cls, owner), strict=False))
     inputs: tuple[Any, ...] = ()
     output: Any = Unknown
     if function is not None:

@@ -213,6 +213,8 @@ def _bindings(cls: type, base: type, known: dict[Any, Any]) -> tuple[Any, ...] |
             return args or None
         parameters = getattr(origin, "__parameters__", ())
         found = _bindings(origin, base, dict(zip(parameters, args, strict=False)))
+        if found is None and args and origin.__module__ == "builtins":
+            found = args  # list[str] as Iterable: built-in classes do not name their parameters
         if found:
             return found
     return None

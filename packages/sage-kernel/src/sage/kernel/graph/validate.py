@@ -395,7 +395,19 @@ def _types(graph: StreamGraph) -> Iterator[str]:
             if node.kind == "window":
                 given = None if given is None else list[given]  # type: ignore[valid-type]
             if not is_assignable(given, expected):
-                yield (f"{_at(source)} gives {show(given)}, but {_at(node)} takes {show(expected)}")
+                yield _mismatch(graph, source, node, given, expected)
+
+
+def _mismatch(graph: StreamGraph, source: Node, node: Node, given: Any, wanted: Any) -> str:
+    """Names the step that made the items, also where others handed them on as they were."""
+    maker, through = source, []
+    while maker.kind in ("filter", "keyby", "route") and maker.inputs:
+        if maker.options.type is not None:
+            break
+        through.append(repr(maker.name))
+        maker = graph.nodes[maker.inputs[0].source]
+    via = f" through {' and '.join(reversed(through))}" if through else ""
+    return f"{_at(maker)} gives {show(given)}{via}, but {_at(node)} takes {show(wanted)}"
 
 
 def _at(node: Node) -> str:
