@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import log
 from pathlib import Path
 from typing import Any, Self
@@ -86,6 +86,7 @@ class BM25Index:
         self._words = 0
         self._epoch = 0
         self._removals = 0
+        self.note: dict[str, Any] = {}
 
     # ------------------------------------------------------------------ facts
 
@@ -231,15 +232,22 @@ class BM25Index:
 
     # ------------------------------------------------------------------ disk
 
-    def save(self, folder: str | Path) -> None:
+    def save(self, folder: str | Path, note: Mapping[str, Any] | None = None) -> None:
         """Writes a snapshot; sealed segments that are already there are not written again.
 
         Atomic: a reader, or a crash at any point, finds the old or the new snapshot.
+
+        Args:
+            folder: Made if need be.
+            note: JSON values to keep with it, such as the version of the truth it was made from;
+                ``note`` of the loaded index.
         """
         with self._lock:
             if self._choice is not None:
                 self._choice = None
             self._seal()
+            if note is not None:
+                self.note = dict(note)
             snapshot.write(Path(folder), self._state())
 
     @classmethod
@@ -451,6 +459,7 @@ class BM25Index:
             owner=self._owner[: self._slots],
             lengths=self._lengths[: self._slots],
             next_serial=self._next_serial,
+            note=self.note,
         )
 
     def _restore(self, state: snapshot.State) -> None:
@@ -460,6 +469,7 @@ class BM25Index:
         self._lengths[: self._slots] = state.lengths
         self._segments = list(state.segments)
         self._next_serial = state.next_serial
+        self.note = state.note
         self._tail = Tail(self._serial())
         self._documents = int(np.count_nonzero(state.owner != _NOBODY))
         self._words = int(state.lengths.sum(dtype=np.float64))

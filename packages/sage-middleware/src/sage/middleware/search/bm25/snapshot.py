@@ -45,6 +45,7 @@ class State:
     owner: Ints
     lengths: Floats
     next_serial: int
+    note: dict[str, Any]
 
 
 def _put(folder: Path, data: bytes, suffix: str) -> dict[str, Any]:
@@ -109,6 +110,7 @@ def write(folder: Path, state: State) -> None:
         "stemming": state.stemming,
         "stop_words": state.stop_words,
         "next_serial": state.next_serial,
+        "note": state.note,
         "segments": segments,
         "vocabulary": _put(folder, "\n".join(state.terms).encode(), "txt"),
         "owner": _put(folder, _array_bytes(state.owner), "npy"),
@@ -199,4 +201,5 @@ def _read(folder: Path) -> State:
         owner=owner,
         lengths=lengths,
         next_serial=manifest["next_serial"],
+        note=manifest["note"],
     )

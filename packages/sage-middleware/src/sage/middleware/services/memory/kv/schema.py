@@ -1,0 +1,46 @@
+"""The tables of a key/value collection and the statements on them."""
+
+from __future__ import annotations
+
+from sage.middleware.services.memory.memory_collection.base_collection import SETTINGS_SCHEMA
+
+MIGRATIONS = (
+    SETTINGS_SCHEMA
+    + """;
+    CREATE TABLE entries (
+        id INTEGER PRIMARY KEY,
+        key TEXT NOT NULL UNIQUE,
+        value BLOB NOT NULL,
+        expires REAL
+    );
+    CREATE INDEX entries_expires ON entries (expires) WHERE expires IS NOT NULL;
+    CREATE TABLE changes (seq INTEGER PRIMARY KEY AUTOINCREMENT, id INTEGER NOT NULL)
+    """,
+)
+"""``changes`` names the rows written since the last snapshot of the text index."""
+
+_ON_INSERT = """
+CREATE TRIGGER entries_insert AFTER INSERT ON entries
+BEGIN INSERT INTO changes (id) VALUES (new.id); END
+"""
+_ON_UPDATE = """
+CREATE TRIGGER entries_update AFTER UPDATE ON entries
+BEGIN INSERT INTO changes (id) VALUES (new.id); END
+"""
+_ON_DELETE = """
+CREATE TRIGGER entries_delete AFTER DELETE ON entries
+BEGIN INSERT INTO changes (id) VALUES (old.id); END
+"""
+TRIGGERS = (_ON_INSERT, _ON_UPDATE, _ON_DELETE)
+"""They fill ``changes``, and are there only while there is a text index: others pay nothing."""
+
+DROP_TRIGGERS = tuple(f"DROP TRIGGER IF EXISTS entries_{e}" for e in ("insert", "update", "delete"))
+
+PUT = (
+    "INSERT INTO entries (key, value, expires) VALUES (?, ?, ?) ON CONFLICT (key) "
+    "DO UPDATE SET value = excluded.value, expires = excluded.expires"
+)
+GET = "SELECT value, expires FROM entries WHERE key = ?"
+DELETE = "DELETE FROM entries WHERE key = ?"
+EXPIRED = "SELECT 1 FROM entries WHERE expires <= ? LIMIT 1"
+DELETE_EXPIRED = "DELETE FROM entries WHERE expires <= ?"
