@@ -76,4 +76,4 @@ class IndexNotFoundError(MemoryStoreError, KeyError):
 
 
 class IndexDetachedError(MemoryStoreError):
-    """An index made with a Python callable cannot decide about rows written without it; ``index``."""
+    """An index made with a Python callable missed rows written without it; ``index``."""

@@ -143,10 +143,8 @@ class MemoryManager:
             path.mkdir(mode=0o700, exist_ok=True)
             try:
                 collection = cls.create(path, name=name, description=description, **options)
-            except BaseException as exc:
+            except BaseException:
                 remove_collection(path)
-                if isinstance(exc, TypeError) and "unexpected keyword" in str(exc):
-                    raise InvalidInputError(f"back end {kind!r}: {exc}") from exc
                 raise
             self._catalog.put(
                 CatalogEntry(
@@ -178,12 +176,7 @@ class MemoryManager:
                 return opened
             path = collection_dir(self._root, name)
             cls = backend_class(entry.backend)
-            try:
-                collection = cls.connect(path, name=name, **options)
-            except TypeError as exc:
-                if "unexpected keyword" in str(exc):
-                    raise InvalidInputError(f"back end {entry.backend!r}: {exc}") from exc
-                raise
+            collection = cls.connect(path, name=name, **options)
             self._open[name] = collection
             return collection
 
@@ -196,8 +189,12 @@ class MemoryManager:
     def list_collections(self) -> list[dict[str, Any]]:
         """Name, kind and description of every collection, by name."""
         return [
-            {"name": e.name, "backend_type": e.backend_type, "backend": e.backend,
-             "description": e.description}
+            {
+                "name": e.name,
+                "backend_type": e.backend_type,
+                "backend": e.backend,
+                "description": e.description,
+            }
             for _, e in sorted(self._catalog.read().items())
         ]
 

@@ -11,7 +11,10 @@ from typing import Any, ClassVar, Self
 
 import orjson
 
-from sage.middleware.services.memory.errors import CollectionNotFoundError
+from sage.middleware.services.memory.errors import (
+    CollectionNotFoundError,
+    InvalidInputError,
+)
 from sage.middleware.services.memory.storage.database import Database
 from sage.middleware.services.memory.storage.layout import (
     collection_dir,
@@ -99,6 +102,18 @@ class BaseMemoryCollection(ABC):
                 f"there is no collection {name!r} in {os.fspath(data_dir)!r}", name=name, known=()
             )
         remove_collection(path)
+
+
+def refuse_options(backend: str, options: Mapping[str, Any]) -> None:
+    """Refuse options that a back end does not know.
+
+    Raises:
+        InvalidInputError: There is one.
+    """
+    if options:
+        raise InvalidInputError(
+            f"the back end {backend!r} has no option {', '.join(map(repr, sorted(options)))}"
+        )
 
 
 def read_settings(database: Database) -> dict[str, Any]:

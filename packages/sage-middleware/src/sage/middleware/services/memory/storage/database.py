@@ -188,15 +188,16 @@ class Database:
 
     # -- writing ---------------------------------------------------------------------------------
 
-    def write(self) -> WriteTransaction:
+    def write(self, *, wait: bool = True) -> WriteTransaction:
         """A write transaction for a ``with`` block: committed at its end, rolled back on an error.
 
-        Nested blocks of one thread join the outer transaction.
+        Nested blocks of one thread join the outer transaction. Without ``wait``, a writer of
+        another process is an error at once.
 
         Raises:
             CollectionLockedError: Another process wrote longer than ``busy_timeout`` seconds.
         """
-        return WriteTransaction(self)
+        return WriteTransaction(self, wait)
 
     def run(
         self, operation: Callable[[sqlite3.Connection], T], then: Callable[[T], None] | None = None
@@ -250,16 +251,21 @@ class Database:
             for ticket in tickets:
                 ticket.done = True
 
-    def _enter(self) -> sqlite3.Connection:
+    def _enter(self, wait: bool) -> sqlite3.Connection:
         self._turn.acquire()
         try:
             self._check_open()
             if self._depth == 0:
                 self.check_current()
                 try:
+                    if not wait:
+                        self._writer.execute("PRAGMA busy_timeout=0")
                     self._writer.execute("BEGIN IMMEDIATE")
                 except sqlite3.Error as exc:
                     raise self._explain(exc) from exc
+                finally:
+                    if not wait:
+                        self._writer.execute(f"PRAGMA busy_timeout={int(self.busy_timeout * 1000)}")
             self._depth += 1
         except BaseException:
             self._turn.release()
@@ -384,13 +390,14 @@ class _Ticket:
 class WriteTransaction:
     """The ``with`` block of ``Database.write``."""
 
-    __slots__ = ("_database",)
+    __slots__ = ("_database", "_wait")
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, wait: bool) -> None:
         self._database = database
+        self._wait = wait
 
     def __enter__(self) -> sqlite3.Connection:
-        return self._database._enter()
+        return self._database._enter(self._wait)
 
     def __exit__(
         self,

@@ -24,15 +24,20 @@ class VectorFile:
     """The vectors of one collection.
 
     Args:
-        path: The file; made if missing.
+        path: The file.
         dim: Elements of a vector.
+        create: Whether the file may be missing.
+
+    Raises:
+        FileNotFoundError: It is missing.
     """
 
-    def __init__(self, path: Path, dim: int) -> None:
+    def __init__(self, path: Path, dim: int, *, create: bool = False) -> None:
         self.path = path
         self.dim = dim
         self._stride = 4 * dim
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
+        flags = os.O_RDWR | getattr(os, "O_BINARY", 0) | (os.O_CREAT if create else 0)
+        self._fd = os.open(path, flags, 0o600)
         self._size = os.fstat(self._fd).st_size
         self._rows: FloatArray = np.empty((0, dim), np.float32)
         self._lock = threading.Lock()
@@ -40,7 +45,7 @@ class VectorFile:
 
     def write(self, slot: int, vectors: FloatArray) -> None:
         """Put ``(n, dim)`` vectors at ``slot``; the caller holds the collection's write lock."""
-        data = memoryview(np.ascontiguousarray(vectors, np.float32)).cast("B")
+        data = np.ascontiguousarray(vectors, np.float32).data.cast("B")
         offset = slot * self._stride
         self._reserve(offset + len(data))
         self._dirty = True
@@ -91,6 +96,10 @@ class VectorFile:
         """Whole vectors the file has room for, committed or not."""
         return os.fstat(self._fd).st_size // self._stride
 
+    def size_bytes(self) -> int:
+        """Bytes of the file."""
+        return os.fstat(self._fd).st_size
+
     def cut(self, count: int) -> int:
         """Cut everything behind the first ``count`` vectors; returns the bytes cut.
 
@@ -114,9 +123,12 @@ class VectorFile:
         if self._dirty:
             self.sync()
 
+    def __del__(self) -> None:
+        self.close()
+
     def close(self) -> None:
         """Release the file; maps that results still use stay valid."""
-        if self._fd >= 0:
+        if getattr(self, "_fd", -1) >= 0:
             os.close(self._fd)
             self._fd = -1
             self._rows = self._rows[:0]

@@ -84,8 +84,21 @@ class Column:
                 codes.append(self._code(self._lookup[atom], key, value))
         end = self.count + len(codes)
         self._room(end)
-        self.codes[self.count : end] = codes
+        self.codes[self.count : end] = np.array(codes, np.int32)
         self.count = end
+
+    def append_one(self, value: Any, missing: object, count: int) -> None:
+        """The field's value of the next slot, which makes it ``count`` slots."""
+        if value is missing:
+            self.pad(count)
+            return
+        atom, key = _ATOMS.get(type(value)), value
+        if atom is None:
+            atom, key = filters.identity(value)
+        if count > len(self.codes):
+            self._room(count)
+        self.codes[count - 1] = self._code(self._lookup[atom], key, value)
+        self.count = count
 
     def _code(self, lookup: dict[Any, int], key: Any, value: Any) -> int:
         code = lookup.get(key)
@@ -98,7 +111,8 @@ class Column:
         """The slots ``start:end`` that pass."""
         codes = self.codes[start:end]
         if test.operator == "$exists":
-            return (codes >= 0) == test.operand
+            there: BoolArray = (codes >= 0) == test.operand
+            return there
         if test.operator == "$eq":
             kind, key = filters.identity(test.operand)
             code = self._lookup[kind].get(key)
@@ -176,9 +190,7 @@ class Columns:
     after ``_EAGER_FIELDS`` others.
     """
 
-    def __init__(
-        self, read_field: Callable[[str, int, object], Iterable[tuple[int, Any]]]
-    ) -> None:
+    def __init__(self, read_field: Callable[[str, int, object], Iterable[tuple[int, Any]]]) -> None:
         self.columns: dict[str, Column] = {}
         self.count = 0
         self._read_field = read_field
@@ -195,6 +207,11 @@ class Columns:
     def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """The metadata of the next slots."""
         with self._lock:
+            if len(rows) == 1 and rows[0].keys() <= self.columns.keys():
+                self.count += 1
+                for field, column in self.columns.items():
+                    column.append_one(rows[0].get(field, self._missing), self._missing, self.count)
+                return
             missing = self._missing
             fields = set(rows[0]) if len(rows) == 1 else set().union(*rows)
             for field in fields.difference(self.columns):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from sage.middleware.services.memory.vdb.dense import DenseSearch
 from sage.middleware.services.memory.vdb.embedder import Embedder
 from sage.middleware.services.memory.vdb.index_specs import Indexes
 from sage.middleware.services.memory.vdb.metrics import Metric
+from sage.middleware.services.memory.vdb.snapshots import Snapshots
 from sage.middleware.services.memory.vdb.state import View
 from sage.middleware.services.memory.vdb.store import Change, RowStore
 
@@ -33,8 +34,12 @@ class VdbCore(BaseMemoryCollection):
         self._store = store
         self._settings = read_settings(store.database)
         self._embedder = embedder
+        self._given_model = bool(embedder)
         self._indexes = Indexes(store)
-        self._dense = DenseSearch(self.metric, self._settings["engine"])
+        self._dense = DenseSearch(
+            self._settings.get("metric", "cosine"), self._settings.get("engine")
+        )
+        self._snapshots = Snapshots(path)
         if not embedder and self._settings.get("model") is not None:
             self._embedder = Embedder(self._settings["model"])
 
@@ -79,7 +84,7 @@ class VdbCore(BaseMemoryCollection):
         return self._view().live
 
     def __contains__(self, id: object) -> bool:
-        return isinstance(id, str) and bool(self._store.get([id]))
+        return isinstance(id, str) and bool(self._store.get([id])[1])
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r} at {str(self.path)!r}>"
@@ -99,6 +104,20 @@ class VdbCore(BaseMemoryCollection):
                 self._change_settings(fields=[*self._settings["fields"], field])
         self._view().generation.columns.declare(field)
 
+    def _size_bytes(self) -> int:
+        total = 0
+        for file in self.path.rglob("*"):
+            # A file may go while others work.
+            with contextlib.suppress(FileNotFoundError):
+                if file.is_file():
+                    total += file.stat().st_size
+        return total
+
+    def _check_model(self) -> None:
+        fingerprint = self.embedding_fingerprint
+        if fingerprint is not None:
+            self._embedder.check(fingerprint)
+
     # -- for the parts ---------------------------------------------------------------------------
 
     def _change_settings(self, **settings: Any) -> None:
@@ -107,8 +126,8 @@ class VdbCore(BaseMemoryCollection):
 
     def _view(self) -> View:
         view = self._store.refresh()
-        if view.generation.parts.get("vectors") is None and self.dim is not None:
-            self._store.attach_vectors(view.generation, self._settings["dim"])
+        if view.count and "vectors" not in view.generation.parts and self.dim is not None:
+            self._store.attach_vectors(view, self._settings["dim"])
         return view
 
     def _settle_dim(self, change: Change, dim: int) -> None:
@@ -117,9 +136,7 @@ class VdbCore(BaseMemoryCollection):
         Raises:
             DimensionError: Another writer settled another one, or rows without vectors are there.
         """
-        row = change.connection.execute(
-            "SELECT value FROM settings WHERE key = 'dim'"
-        ).fetchone()
+        row = change.connection.execute("SELECT value FROM settings WHERE key = 'dim'").fetchone()
         settled = None if row[0] == "null" else int(row[0])
         if settled is None:
             if change.connection.execute("SELECT 1 FROM rows LIMIT 1").fetchone():
@@ -146,7 +163,6 @@ def first_settings(
     embedder: Embedder,
     engine: str | None,
     durability: str,
-    options: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The settings of a new collection.
 
@@ -177,5 +193,4 @@ def first_settings(
         "model": spec,
         "fields": [],
         "created": time.time(),
-        "options": dict(options),
     }

@@ -148,10 +148,8 @@ class Engine:
 
     def _build(self, view: View) -> ScanEngine:
         rows = self._vectors.rows(view.count)
-        living = np.flatnonzero(view.alive)
-        sample = pick_sample(rows) if len(living) == view.count else rows[
-            pick_sample(living[:, None])[:, 0]
-        ]
+        picks = pick_sample(np.flatnonzero(view.alive))
+        sample = rows[picks]
         scan = engine_class(self.name)(self._vectors.dim, sample)
         self._fold(scan, view.count)
         self._calibrated = view.count
@@ -191,7 +189,7 @@ class DenseSearch:
                 found = parts.get("engine")
                 if found is None:
                     found = parts["engine"] = Engine(self.engine_name, self.vectors(view))
-        return found  # type: ignore[no-any-return]
+        return found
 
     def uses_engine(self, view: View) -> bool:
         """Whether an engine helps at this size and metric."""
@@ -280,9 +278,7 @@ class DenseSearch:
         )
 
 
-def best(
-    slots: npt.NDArray[np.int64], points: FloatArray, topk: int
-) -> tuple[Slots, FloatArray]:
+def best(slots: npt.NDArray[np.int64], points: FloatArray, topk: int) -> tuple[Slots, FloatArray]:
     """The ``topk`` best, best first, equal scores by slot."""
     if topk < len(points):
         edge = np.partition(points, len(points) - topk)[len(points) - topk]

@@ -78,7 +78,8 @@ class Embedder:
 
     def query(self, text: str) -> FloatArray:
         """``(dim,)`` vector to search with; models that distinguish embed it as a question."""
-        return self.queries([text])[0]
+        vector: FloatArray = self.queries([text])[0]
+        return vector
 
     def queries(self, texts: Sequence[str]) -> FloatArray:
         """``(n, dim)`` vectors to search with."""

@@ -82,15 +82,15 @@ class TurbovecEngine:
 
     def candidates(self, query: FloatArray, limit: int, mask: BoolArray | None) -> Slots:
         wanted = self._pad(query[None])
+        if mask is None:
+            return np.asarray(self._index.search(wanted, limit)[1][0], np.int64)
         while True:
+            fitted = fit(mask, len(self._index))
             try:
-                if mask is None:
-                    return np.asarray(self._index.search(wanted, limit)[1][0], np.int64)
-                fitted = fit(mask, len(self._index))
                 return np.asarray(self._index.search(wanted, limit, mask=fitted)[1][0], np.int64)
             except ValueError:
                 # The index grew between the length and the search: fit the mask again.
-                if mask is None or len(fitted) == len(self._index):
+                if len(fitted) == len(self._index):
                     raise
 
     def save(self, path: Path) -> None:
@@ -233,10 +233,8 @@ def engine_class(name: str) -> type[TurbovecEngine] | type[SignBitEngine]:
         ) from None
 
 
-def pick_sample(vectors: FloatArray, rows: int = _SAMPLE_ROWS) -> FloatArray:
-    """A uniform sample of the rows, for calibration."""
-    if len(vectors) <= rows:
-        return np.array(vectors)
-    picks = np.random.default_rng(0).choice(len(vectors), rows, replace=False)
-    picks.sort()
-    return vectors[picks]
+def pick_sample(slots: Slots, rows: int = _SAMPLE_ROWS) -> Slots:
+    """A uniform sample of the slots, ascending, for calibration."""
+    if len(slots) <= rows:
+        return slots
+    return np.sort(np.random.default_rng(0).choice(slots, rows, replace=False))

@@ -121,9 +121,7 @@ def parse(where: Where) -> Node:
         elif key == "$not":
             parts.append(Not(parse(value)))
         elif key.startswith("$"):
-            raise _error(
-                where, f"unknown operator {key!r}; filters combine by $and, $or and $not"
-            )
+            raise _error(where, f"unknown operator {key!r}; filters combine by $and, $or and $not")
         else:
             parts.append(_parse_field(where, key, value))
     return parts[0] if len(parts) == 1 else All(tuple(parts))

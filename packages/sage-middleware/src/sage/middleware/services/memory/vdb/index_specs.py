@@ -128,6 +128,7 @@ class Indexes:
             )
             if callable_filter is not None:
                 self._decide_all(change, spec.name, callable_filter)
+                self._count_callables(change)
 
         with self._lock:
             self._store.change(work)
@@ -159,6 +160,7 @@ class Indexes:
         def work(change: Change) -> None:
             change.connection.execute("DELETE FROM indexes WHERE name = ?", (name,))
             change.connection.execute("DELETE FROM members WHERE name = ?", (name,))
+            self._count_callables(change)
 
         with self._lock:
             self._store.change(work)
@@ -167,6 +169,12 @@ class Indexes:
     def attached(self, name: str) -> bool:
         """Whether this handle has the callable of a callable index."""
         return name in self._callables
+
+    @staticmethod
+    def _count_callables(change: Change) -> None:
+        change.connection.execute(
+            "UPDATE state SET callables = (SELECT count(*) FROM indexes WHERE callable = 1)"
+        )
 
     @staticmethod
     def _put(change: Change, spec: IndexSpec) -> None:
@@ -187,10 +195,10 @@ class Indexes:
         self, change: Change, start: int, metadatas: Sequence[Metadata], killed: Sequence[int]
     ) -> None:
         """Decide about rows in the transaction that writes them."""
+        if not change.callables:
+            return
         c = change.connection
-        for (text,) in c.execute(
-            "SELECT spec FROM indexes WHERE callable = 1"
-        ).fetchall():
+        for (text,) in c.execute("SELECT spec FROM indexes WHERE callable = 1").fetchall():
             spec = IndexSpec.from_json(text)
             c.executemany(
                 "DELETE FROM members WHERE name = ? AND slot = ?",
@@ -204,10 +212,6 @@ class Indexes:
                 )
             elif metadatas and spec.complete:
                 self._put(change, attrs.evolve(spec, complete=False))
-
-    def any_callable(self) -> bool:
-        """Whether a callable index exists, as far as this handle knows without asking."""
-        return any(s.callable_filter for s in self._specs.values())
 
     # -- searching -------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal, get_args
 
 import numpy as np
@@ -51,8 +52,9 @@ def check_vectors(vectors: object, dim: int | None, rows: int | None = None) -> 
         )
     if array.shape[1] == 0:
         raise DimensionError("a vector has no elements", found=0, expected=dim)
-    # One sum finds inf and nan without a temporary of the array's size.
-    if not np.isfinite(np.dot(array.ravel(), array.ravel())) and not np.isfinite(array).all():
+    # One product finds inf and nan without a temporary of the array's size.
+    flat = array.ravel()
+    if not math.isfinite(flat @ flat) and not np.isfinite(array).all():
         raise InvalidInputError("a vector holds inf or nan")
     return array
 
@@ -64,13 +66,16 @@ def check_vector(vector: object, dim: int | None) -> FloatArray:
         array = array[0]
     if array.ndim != 1:
         raise InvalidInputError(f"a query vector has one axis, got shape {array.shape}")
-    return check_vectors(array[None], dim)[0]
+    checked: FloatArray = check_vectors(array[None], dim)[0]
+    return checked
 
 
 def to_stored(metric: Metric, vectors: FloatArray) -> FloatArray:
     """What is written to the vector file."""
     if metric != "cosine":
         return vectors
+    if len(vectors) == 1:
+        return to_query(metric, vectors[0])[None]
     norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
     if np.abs(norms - 1).max(initial=0) < 1e-6:
         return vectors
@@ -83,8 +88,11 @@ def to_query(metric: Metric, vector: FloatArray) -> FloatArray:
     """The query as ``scores`` wants it."""
     if metric != "cosine":
         return vector
-    norm = float(np.sqrt(vector @ vector))
-    return vector / norm if norm > 0 else vector
+    square = float(vector @ vector)
+    if abs(square - 1) < 1e-6 or square == 0:
+        return vector
+    unit: FloatArray = vector / np.float32(square**0.5)
+    return unit
 
 
 def scores(metric: Metric, rows: FloatArray, query: FloatArray) -> FloatArray:
@@ -92,5 +100,6 @@ def scores(metric: Metric, rows: FloatArray, query: FloatArray) -> FloatArray:
     dots: FloatArray = rows @ query
     if metric == "l2":
         squares = np.einsum("ij,ij->i", rows, rows) - 2 * dots + query @ query
-        return 1 / (1 + np.sqrt(np.maximum(squares, 0)))
+        near: FloatArray = 1 / (1 + np.sqrt(np.maximum(squares, 0)))
+        return near
     return dots

@@ -123,10 +123,17 @@ class State:
         version = self._database.data_version()
         if version != self._version:
             with self._lock:
-                self._catch_up()
+                if not self._is_current():
+                    self._catch_up()
                 # Read before the rows were: a commit in between is noticed by the next call.
                 self._version = version
         return self.view
+
+    def _is_current(self) -> bool:
+        # Most often the commit was this handle's own, which it knows already.
+        with self._database.read() as c:
+            epoch, seq = c.execute("SELECT epoch, seq FROM state").fetchone()
+        return bool(seq == self.view.seq and epoch == self.view.generation.epoch)
 
     def _catch_up(self) -> None:
         with self._database.snapshot() as c:
@@ -183,15 +190,19 @@ class State:
         """Take this handle's own commit; reads the database if others committed before it."""
         with self._lock:
             view = self.view
-            if (
-                epoch != view.generation.epoch or seq != view.seq + 1 or start != view.count
-            ):
+            if epoch != view.generation.epoch or seq != view.seq + 1 or start != view.count:
                 # Others committed before, or this handle has not read anything yet.
                 self._catch_up()
                 return
             if metadatas:
                 view.generation.columns.append(metadatas)
             self.view = view.changed(seq, start + len(metadatas), killed, dead_seq)
+
+    def reload(self) -> None:
+        """Forget everything that was read; the next ``refresh`` reads it anew."""
+        with self._lock:
+            self.view = self._empty(-1)
+            self._version = -1
 
     def restore(
         self,

@@ -7,6 +7,8 @@ name them. Insert, upsert, update and delete are that with nothing killed, nothi
 from __future__ import annotations
 
 import sqlite3
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,12 +22,13 @@ from sage.middleware.services.memory.errors import (
     DuplicateIdError,
     RowNotFoundError,
 )
+from sage.middleware.services.memory.memory_collection.base_collection import read_settings
 from sage.middleware.services.memory.storage.database import Database, Durability
 from sage.middleware.services.memory.storage.layout import DATABASE_FILE
 from sage.middleware.services.memory.storage.vector_file import VectorFile
 from sage.middleware.services.memory.vdb.rows import Batch, Metadata, shown
 from sage.middleware.services.memory.vdb.schema import MIGRATIONS
-from sage.middleware.services.memory.vdb.state import Generation, State, View
+from sage.middleware.services.memory.vdb.state import StaleViewError, State, View
 
 _IN_MOST = 500
 _INSERT = "INSERT INTO rows (slot, id, text, meta, ts) VALUES (?, ?, ?, ?, ?)"
@@ -64,8 +67,17 @@ class Change:
         self.connection = connection
         self._store = store
         self.commit = commit = _Commit()
-        row = connection.execute("SELECT epoch, seq, next_slot, dead_seq FROM state").fetchone()
-        commit.epoch, commit.seq, commit.start, commit.dead_seq = row
+        (
+            commit.epoch,
+            commit.seq,
+            commit.start,
+            commit.dead_seq,
+            self.callables,
+            self.max_rows,
+            self.max_age,
+        ) = connection.execute(
+            "SELECT epoch, seq, next_slot, dead_seq, callables, max_rows, max_age FROM state"
+        ).fetchone()
 
     def find(self, ids: Sequence[str]) -> dict[str, StoredRow]:
         """The rows of these ids, as far as they are there."""
@@ -84,7 +96,7 @@ class Change:
 
     def vector_file(self, dim: int) -> VectorFile:
         """The vector file of the current generation."""
-        return self._store.vector_file(self.commit.epoch, dim)
+        return self._store.vector_file(self.commit.epoch, dim, create=True)
 
     def kill(self, slots: Sequence[int]) -> None:
         """Delete rows; slots that hold none any more are passed over."""
@@ -98,6 +110,38 @@ class Change:
             if gone:
                 c.executemany("INSERT INTO dead (slot) VALUES (?)", gone)
                 self.commit.killed.extend(slot for (slot,) in gone)
+
+    def retain(self) -> list[int]:
+        """Delete what exceeds the collection's bounds, oldest write first; the slots."""
+        c = self.connection
+        slots: list[int] = []
+        if self.max_age is not None:
+            # Slots are in the order of writing: the expired rows are at the beginning.
+            oldest = time.time() - self.max_age
+            for slot, ts in c.execute("SELECT slot, ts FROM rows ORDER BY slot"):
+                if ts >= oldest:
+                    break
+                slots.append(slot)
+        self.kill(slots)
+        if self.max_rows is not None:
+            commit = self.commit
+            excess = (
+                commit.start
+                + len(commit.metadatas)
+                - commit.dead_seq
+                - len(commit.killed)
+                - self.max_rows
+            )
+            if excess > 0:
+                more = [
+                    slot
+                    for (slot,) in c.execute(
+                        "SELECT slot FROM rows ORDER BY slot LIMIT ?", (excess,)
+                    )
+                ]
+                self.kill(more)
+                slots += more
+        return slots
 
     def append(self, batch: Batch) -> int:
         """Write new rows; returns the slot of the first.
@@ -156,14 +200,16 @@ class RowStore:
     Args:
         path: The collection's directory.
         create: Whether to make a new one.
-        durability: See ``storage.database``.
+        durability: See ``storage.database``; what the collection was made with if ``None``.
         busy_timeout: Seconds to wait for writers of other processes.
     """
 
     def __init__(
-        self, path: Path, *, create: bool, durability: Durability, busy_timeout: float
+        self, path: Path, *, create: bool, durability: Durability | None, busy_timeout: float
     ) -> None:
         self.path = path
+        if durability is None:
+            durability = stored_durability(path / DATABASE_FILE)
         self.database = Database(
             path / DATABASE_FILE,
             MIGRATIONS,
@@ -174,6 +220,7 @@ class RowStore:
         )
         self.state = State(self.database)
         self._files: dict[int, VectorFile] = {}
+        self._files_lock = threading.Lock()
 
     def _sync(self) -> None:
         for file in tuple(self._files.values()):
@@ -183,19 +230,52 @@ class RowStore:
         """Where a generation's vectors are."""
         return self.path / f"vectors-{epoch}.f32"
 
-    def vector_file(self, epoch: int, dim: int) -> VectorFile:
-        """The open vector file of a generation; older ones are closed when a newer one is used."""
+    def vector_file(self, epoch: int, dim: int, *, create: bool = False) -> VectorFile:
+        """The open vector file of a generation.
+
+        Raises:
+            FileNotFoundError: It is not there (any more).
+        """
         file = self._files.get(epoch)
         if file is None:
-            file = self._files.setdefault(epoch, VectorFile(self.vector_path(epoch), dim))
+            with self._files_lock:
+                file = self._files.get(epoch)
+                if file is None:
+                    file = VectorFile(self.vector_path(epoch), dim, create=create)
+                    self._files[epoch] = file
         return file
 
-    def attach_vectors(self, generation: Generation, dim: int) -> VectorFile:
-        """The vector file of a view's generation."""
-        file: VectorFile | None = generation.parts.get("vectors")
-        if file is None:
-            file = generation.parts["vectors"] = self.vector_file(generation.epoch, dim)
-        return file
+    def attach_vectors(self, view: View, dim: int) -> None:
+        """Open the vector file of the view's generation, if the view has rows.
+
+        Raises:
+            StaleViewError: A newer generation has replaced it.
+            CollectionDamagedError: It is missing.
+        """
+        parts = view.generation.parts
+        if not view.count or "vectors" in parts:
+            return
+        try:
+            parts["vectors"] = self.vector_file(view.generation.epoch, dim)
+        except FileNotFoundError as exc:
+            with self.database.read() as connection:
+                (epoch,) = connection.execute("SELECT epoch FROM state").fetchone()
+            if epoch != view.generation.epoch:
+                raise StaleViewError from exc
+            path = str(self.vector_path(epoch))
+            raise CollectionDamagedError(
+                f"the vector file {path!r} is missing; repair() embeds the texts again", path=path
+            ) from exc
+
+    def forget_files(self, epoch: int) -> None:
+        """Close and delete the vector files of all generations but this one."""
+        for path in self.path.glob("vectors-*.f32"):
+            if path != self.vector_path(epoch):
+                path.unlink(missing_ok=True)
+        with self._files_lock:
+            for old in [e for e in self._files if e != epoch]:
+                # Not closed here: a query may be reading it; it closes with its last user.
+                del self._files[old]
 
     def refresh(self) -> View:
         """The rows as of the last commit of anyone."""
@@ -222,39 +302,51 @@ class RowStore:
             commit.dead_seq,
         )
 
-    def get(self, ids: Sequence[str]) -> dict[str, StoredRow]:
-        """The rows of these ids, as far as they are there."""
-        with self.database.read() as connection:
-            return find_rows(connection, ids)
+    def get(self, ids: Sequence[str]) -> tuple[int, dict[str, StoredRow]]:
+        """The rows of these ids, as far as they are there, and the epoch of their slots."""
+        with self.database.snapshot() as connection:
+            (epoch,) = connection.execute("SELECT epoch FROM state").fetchone()
+            return epoch, find_rows(connection, ids)
 
-    def scan(self, start: int = 0, page: int = 1000) -> Iterator[StoredRow]:
-        """All rows by slot; each page sees the last commit."""
-        while True:
-            with self.database.read() as connection:
-                rows = connection.execute(
-                    "SELECT slot, id, text, meta, ts FROM rows WHERE slot >= ? "
-                    "ORDER BY slot LIMIT ?",
-                    (start, page),
-                ).fetchall()
-            for row in rows:
-                yield _row(row)
-            if len(rows) < page:
-                return
-            start = rows[-1][0] + 1
+    def scan(
+        self, dim: int | None = None, page: int = 1000
+    ) -> Iterator[tuple[int, list[StoredRow]]]:
+        """All rows by slot in pages with the epoch of their slots, all as of one commit.
+
+        With ``dim``, the vector file of that epoch stays readable until the scan ends.
+        """
+        with self.database.snapshot() as connection:
+            epoch, count = connection.execute("SELECT epoch, next_slot FROM state").fetchone()
+            if dim is not None and count:
+                self.vector_file(epoch, dim)
+            cursor = connection.execute("SELECT slot, id, text, meta, ts FROM rows ORDER BY slot")
+            while rows := cursor.fetchmany(page):
+                yield epoch, [_row(row) for row in rows]
 
     def cut_tail(self, dim: int) -> int:
         """Cut what a writer that died left behind the last committed vector; bytes cut.
 
         Raises:
+            CollectionLockedError: Another process is writing.
             CollectionDamagedError: The file ends before the last committed vector.
         """
-        with self.database.write() as connection:
+        with self.database.write(wait=False) as connection:
             epoch, count = connection.execute("SELECT epoch, next_slot FROM state").fetchone()
-            file = self.vector_file(epoch, dim)
+            try:
+                file = self.vector_file(epoch, dim)
+            except FileNotFoundError as exc:
+                if not count:
+                    return 0
+                path = str(self.vector_path(epoch))
+                raise CollectionDamagedError(
+                    f"the vector file {path!r} is missing; connect_collection(…, repair=True) "
+                    "embeds the texts again",
+                    path=path,
+                ) from exc
             if file.count() < count:
                 raise CollectionDamagedError(
                     f"{str(file.path)!r} holds {file.count()} vectors, the database names {count}; "
-                    "open the collection with repair=True to embed the lost rows again",
+                    "connect_collection(…, repair=True) embeds the lost rows again",
                     path=str(file.path),
                     found=file.count(),
                     expected=count,
@@ -268,14 +360,23 @@ class RowStore:
             file.close()
 
 
+def stored_durability(path: Path) -> Durability:
+    """The level a collection was made with."""
+    database = Database(path, MIGRATIONS)
+    try:
+        level: Durability = read_settings(database).get("durability", "process")
+        return level
+    finally:
+        database.close()
+
+
 def find_rows(connection: sqlite3.Connection, ids: Sequence[str]) -> dict[str, StoredRow]:
     """The rows of these ids, as far as they are there."""
     found: dict[str, StoredRow] = {}
     for start in range(0, len(ids), _IN_MOST):
         part = list(ids[start : start + _IN_MOST])
         for row in connection.execute(
-            "SELECT slot, id, text, meta, ts FROM rows "
-            f"WHERE id IN ({','.join('?' * len(part))})",
+            f"SELECT slot, id, text, meta, ts FROM rows WHERE id IN ({','.join('?' * len(part))})",
             part,
         ):
             found[row[1]] = _row(row)
@@ -289,8 +390,7 @@ def _row(row: Sequence[Any]) -> StoredRow:
 def missing_rows(ids: Sequence[str]) -> RowNotFoundError:
     """The error for ids that have no row."""
     return RowNotFoundError(
-        f"no row has the id {shown(ids)}; insert returns the id of a row, "
-        "insert(id=…) chooses it",
+        f"no row has the id {shown(ids)}; insert returns the id of a row, insert(id=…) chooses it",
         ids=tuple(ids),
     )
 

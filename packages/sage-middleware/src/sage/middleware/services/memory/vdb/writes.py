@@ -110,9 +110,7 @@ class Writes(VdbCore):
             metadatas = [metadatas]
         batch = self._batch(texts, metadatas, ids, vectors)
         if len(batch):
-            self._apply(
-                lambda change: (batch, [r.slot for r in change.find(batch.ids).values()])
-            )
+            self._apply(lambda change: (batch, [r.slot for r in change.find(batch.ids).values()]))
         return batch.ids
 
     def update(
@@ -289,10 +287,8 @@ class Writes(VdbCore):
             vectors = self._embedder.documents(texts)
         return to_stored(self.metric, check_vectors(vectors, dim, rows))
 
-    def _check_model(self) -> None:
-        fingerprint = self.embedding_fingerprint
-        if fingerprint is not None:
-            self._embedder.check(fingerprint)
+    def _after_write(self) -> None:
+        """Called after each committed change, outside of its transaction."""
 
     def _apply(self, build: Callable[[Change], tuple[Batch | None, list[int]]]) -> int:
         """Kill and append in one transaction; returns how many rows were killed."""
@@ -313,9 +309,11 @@ class Writes(VdbCore):
                     )
                 change.append(batch)
                 metadatas = batch.metadatas
+            if change.max_rows is not None or change.max_age is not None:
+                killed = [*killed, *change.retain()]
             self._indexes.before_commit(change, start, metadatas, killed)
-            return len(killed)
+            return len(change.commit.killed)
 
         killed: int = self._store.change(work)
-        self._dense.after_write(self._view())
+        self._after_write()
         return killed
