@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import re
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -123,3 +125,33 @@ def test_the_extras_the_quickstart_names_exist(root: Path) -> None:
     text = (root / "quickstart.sh").read_text()
     listed = text.split("(repeatable): ")[1].split(";")[0].split()
     assert sorted(listed) == sorted(set(declared) - {"all"})
+
+
+def test_every_error_about_a_missing_package_names_an_extra_that_exists(
+    sources: list[Path], tree: Callable[[Path], ast.Module], root: Path
+) -> None:
+    declared = tomllib.loads((root / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    seen = 0
+    for path in sources:
+        constants = {
+            target.id: node.value.value
+            for node in tree(path).body
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+            for target in node.targets
+            if isinstance(target, ast.Name)
+        }
+        for node in ast.walk(tree(path)):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+                continue
+            if node.func.id != "MissingExtraError" or len(node.args) < 2:
+                continue
+            extra = node.args[1]
+            name = extra.value if isinstance(extra, ast.Constant) else None
+            if isinstance(extra, ast.Name):
+                name = constants.get(extra.id)
+            if name is not None:
+                seen += 1
+                assert name in declared, f"{path.name}:{node.lineno} names the extra {name!r}"
+    assert seen
