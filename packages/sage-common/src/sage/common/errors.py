@@ -73,7 +73,7 @@ class MissingExtraError(PluginError, ImportError):
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         super().__init__(
             f"{purpose} needs the package {package!r}, which is not installed; "
-            f"install the extra: ./quickstart.sh --with {extra} (or pip install 'isage[{extra}]')",
+            f"install the extra isage[{extra}]: ./quickstart.sh --with {extra}",
             package=package,
             extra=extra,
             purpose=purpose,
