@@ -46,7 +46,9 @@ def linear():
 def branching():
     env = LocalEnvironment("branching")
     texts = env.from_collection(["a", "bb"], name="texts")
-    routed = texts.route(lambda x: "short" if len(x) < 2 else "long", routes=["short", "long"], name="by_size")
+    routed = texts.route(
+        lambda x: "short" if len(x) < 2 else "long", routes=["short", "long"], name="by_size"
+    )
     short = routed["short"].key_by(len, name="key_short")
     long = routed["long"].key_by(len, name="key_long")
     short.connect(long).join(how="outer", name="pairs").sink(lambda x: None, name="out")

@@ -124,7 +124,7 @@ class Spread(FlatMapFunction[str, int]):
 
 
 class Ends(SourceFunction):
-    def execute(self) -> int | None | StopSignal:
+    def execute(self) -> int | StopSignal | None:
         return None
 
 

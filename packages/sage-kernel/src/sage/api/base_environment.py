@@ -225,7 +225,7 @@ class BaseEnvironment:
     def graph(self, format: Literal["dict"] = "dict") -> dict[str, Any]: ...
     @overload
     def graph(self, format: Literal["mermaid", "text"]) -> str: ...
-    def graph(self, format: str = "dict") -> Any:
+    def graph(self, format: str = "dict") -> Any:  # noqa: A002 - the word users write
         """The logical graph: a ``dict`` of plain values, ``mermaid`` or ``text``."""
         from sage.kernel.graph import render  # noqa: PLC0415 - only when shown
 

@@ -1,8 +1,8 @@
 """Check-only mode: a script builds its pipelines, and ``submit`` validates instead of running.
 
 ``SAGE_CHECK_ONLY`` turns it on; if its value is the path of a file, one JSON line per submitted
-pipeline is appended there (``name, steps, problems``, and with
-``SAGE_CHECK_PLAN`` also ``plan, mermaid``). ``submit`` returns a ``CheckedJob``; a
+pipeline is appended there (``name, steps, problems``, and ``view``: what
+``SAGE_CHECK_VIEW`` asks for, ``plan`` or ``mermaid``). ``submit`` returns a ``CheckedJob``; a
 script that then waits for the job or asks for its result ends there with exit code 0, because
 nothing ran and there is nothing to wait for. ``sage check app.py`` and ``sage explain app.py`` run
 the script in a child process in this mode.
@@ -82,13 +82,13 @@ def check_job(env: BaseEnvironment, report: str) -> Any:
         "name": env.name,
         "steps": len(env.stream_graph.nodes),
         "problems": [],
-        "plan": None,
-        "mermaid": None,
+        "view": None,
     }
     try:
         env.check()
-        if os.environ.get("SAGE_CHECK_PLAN"):
-            line.update(plan=env.explain(), mermaid=env.to_mermaid())
+        view = os.environ.get("SAGE_CHECK_VIEW")
+        if view:
+            line["view"] = env.to_mermaid() if view == "mermaid" else env.explain()
     except GraphError as exc:
         line["problems"] = list(exc.data.get("problems", (str(exc),)))
         raise

@@ -61,7 +61,8 @@ class LocalEnvironment(BaseEnvironment):
         if check_only:
             from sage.api.checking import check_job  # noqa: PLC0415
 
-            return check_job(self, check_only)
+            checked: Job = check_job(self, check_only)
+            return checked
         from sage.kernel.graph.validate import validate  # noqa: PLC0415
         from sage.kernel.runtime.local.submit import submit_local  # noqa: PLC0415
 

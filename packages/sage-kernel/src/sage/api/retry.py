@@ -132,7 +132,9 @@ class RetryPolicy:
         wait = min(self.max_delay, self.initial_delay * self.multiplier ** min(attempt - 1, 64))
         if self.jitter and wait:
             if random is None:
-                from random import random  # noqa: PLC0415 - 3 ms at import
+                import random as source  # noqa: PLC0415 - 3 ms at import
+
+                random = source.random
             wait -= wait * self.jitter * random()
         after = getattr(error, "retry_after", None)
         if isinstance(after, (int, float)) and after > wait:

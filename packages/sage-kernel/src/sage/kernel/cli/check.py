@@ -41,7 +41,7 @@ def command(
     """
     if is_program(target):
         refuse_overrides(target, config, settings or ())
-        reports, status = check_program(target, arguments or (), plan=False)
+        reports, status = check_program(target, arguments or ())
         if status and not any(report["problems"] for report in reports):
             error(f"{target} ended with exit code {status} while its pipelines were built")
             return ExitCode.FAILURE

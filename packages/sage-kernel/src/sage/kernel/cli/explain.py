@@ -38,11 +38,13 @@ def command(
     """Show the logical and the physical plan of a pipeline, and why it is so."""
     if is_program(target):
         refuse_overrides(target, config, settings or ())
-        reports, status = check_program(target, arguments or (), plan=True)
+        reports, status = check_program(
+            target, arguments or (), view="mermaid" if mermaid else "plan"
+        )
         for report in reports:
             for problem in report["problems"]:
                 error(problem)
-            shown = report["mermaid"] if mermaid else report["plan"]
+            shown = report["view"]
             if shown:
                 sys.stdout.write(f"{shown.rstrip()}\n")
         if any(report["problems"] for report in reports):

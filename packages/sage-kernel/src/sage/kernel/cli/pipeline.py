@@ -65,9 +65,7 @@ def overrides(config: Path | None, settings: Sequence[str]) -> list[tuple[Mappin
     found: list[tuple[Mapping[str, Any], str]] = []
     if config is not None:
         found.append((load_config(config, env_prefix=None), str(config)))
-    for text in settings:
-        found.append((parse_setting(text), f"--set {text}"))
-    return found
+    return [*found, *((parse_setting(text), f"--set {text}") for text in settings)]
 
 
 def parse_setting(text: str) -> dict[str, Any]:
@@ -101,7 +99,7 @@ def apply(spec: dict[str, Any], values: Mapping[str, Any], where: str) -> None:
     steps = {step.get("id"): step for step in spec.get("steps", ()) if isinstance(step, dict)}
     for key, value in values.items():
         if key == "config":
-            owner = spec
+            owner: dict[str, Any] = spec
         elif key in steps:
             owner = steps[key]
         else:
@@ -112,9 +110,8 @@ def apply(spec: dict[str, Any], values: Mapping[str, Any], where: str) -> None:
                 f"{where}: no step has the id {key!r}{suggest(str(key), names)} "
                 f"(ids: config, {', '.join(names)})"
             )
-        present = owner.get("config")
-        if present is None:
-            present = {}
+        present: Any = owner.get("config")
+        present = {} if present is None else present
         if not isinstance(value, Mapping) or not isinstance(present, Mapping):
             raise ConfigError(f"{where}: the configuration of {key!r} must be a mapping")
         owner["config"] = _merged(present, value)
@@ -142,10 +139,16 @@ def refuse_overrides(target: Path, config: Path | None, settings: Sequence[str])
         )
 
 
-def check_program(target: Path, arguments: Sequence[str], *, plan: bool) -> tuple[list[Any], int]:
+def check_program(
+    target: Path, arguments: Sequence[str], *, view: str = ""
+) -> tuple[list[Any], int]:
     """Run a program in check-only mode in a child process (see ``sage.api.checking``).
 
-    Its output goes to stderr, so that stdout has the report only.
+    Its own output is not shown, unless it fails before a problem was found.
+
+    Args:
+        target, arguments: The program.
+        view: What each report shall also have under ``view``: ``plan``, ``mermaid`` or nothing.
 
     Returns:
         One report per submitted pipeline, and the exit code of the program.
@@ -153,11 +156,11 @@ def check_program(target: Path, arguments: Sequence[str], *, plan: bool) -> tupl
     with tempfile.TemporaryDirectory(prefix="sage-check-") as folder:
         report = Path(folder) / "report.jsonl"
         environment = {**os.environ, "SAGE_CHECK_ONLY": str(report)}
-        if plan:
-            environment["SAGE_CHECK_PLAN"] = "1"
+        if view:
+            environment["SAGE_CHECK_VIEW"] = view
         command = [sys.executable, str(target), *arguments]
         done = subprocess.run(  # noqa: S603 - the user's own program
-            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False
+            command, env=environment, capture_output=True, check=False
         )
         lines = report.read_text(encoding="utf-8").splitlines() if report.exists() else []
         reports = [json.loads(line) for line in lines]

@@ -69,7 +69,7 @@ def signature(spec: FunctionSpec, kind: str, method: str | None = None) -> Signa
         result = _of_class(cls, kind, method)
         accepts = getattr(target, "accepts", ())
         if accepts and result.inputs and not is_any(result.inputs[0]):
-            widened = Union[(result.inputs[0], *accepts)]
+            widened: Any = Union.__getitem__((result.inputs[0], *accepts))
             result.inputs = (widened, *result.inputs[1:])
         return result
     if isinstance(target, type):  # a constructor used as a function
@@ -131,7 +131,7 @@ def _annotations(function: Any, skip_self: bool = False) -> tuple[tuple[Any, ...
     if isinstance(function, types.MethodType):
         skip += 1
         function = function.__func__
-    if not hasattr(function, "__code__") and hasattr(type(function), "__call__"):
+    if not hasattr(function, "__code__") and hasattr(type(function), "__call__"):  # noqa: B004
         call = type(function).__call__
         if not hasattr(call, "__code__"):
             return (), Unknown
@@ -259,8 +259,7 @@ def _wanted(node: Node, signatures: list[Signature]) -> list[Any]:
     if node.kind == "comap":
         return [*first, Unknown, Unknown][:2]
     if node.kind == "join":
-        both = [*(signatures[0].inputs if signatures else ()), Unknown, Unknown][:2]
-        return both
+        return [*(signatures[0].inputs if signatures else ()), Unknown, Unknown][:2]
     if node.kind == "reduce":
         inputs = signatures[0].inputs if signatures else ()
         return [inputs[1] if len(inputs) > 1 else Unknown]
@@ -300,11 +299,11 @@ def _output(node: Node, signatures: list[Signature], edge_type: Any) -> Any:
 
 def _generic(each: Signature, inputs: list[Any], kind: str) -> Any:
     """The output with type variables bound by the inputs they stand for."""
-    bound: dict[Any, Any] = {}
-    actual = [list[inputs[0]]] if kind == "window" and inputs and inputs[0] else inputs
-    for wanted, got in zip(each.inputs, actual, strict=False):
-        if isinstance(wanted, TypeVar):
-            bound[wanted] = got
+    actual: list[Any] = inputs
+    if kind == "window" and inputs and inputs[0]:
+        actual = [types.GenericAlias(list, (inputs[0],))]
+    pairs = zip(each.inputs, actual, strict=False)
+    bound = {wanted: got for wanted, got in pairs if isinstance(wanted, TypeVar)}
     output = substitute(each.output, bound)
     return Unknown if _has_variable(output) else output
 

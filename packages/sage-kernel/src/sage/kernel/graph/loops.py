@@ -216,7 +216,7 @@ def adapt(spec: FunctionSpec, kind: str) -> FunctionSpec:
         raise GraphError("iterate: a source cannot be created inside of the loop body")
     target = spec.target
     method = getattr(target, "execute", None) or (
-        getattr(target, "__call__", None) if spec.is_class else target
+        getattr(target, "__call__", None) if spec.is_class else target  # noqa: B004
     )
     coroutine = is_coroutine_function(method)
     adapter: type[_Adapter]

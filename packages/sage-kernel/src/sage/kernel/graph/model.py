@@ -158,7 +158,7 @@ class StepOptions:
         num_cpus: float | None = None,
         num_gpus: float | None = None,
         effect: bool | None = None,
-        type: Any = None,
+        type: Any = None,  # noqa: A002 - the name users write
     ) -> None:
         self.parallelism = parallelism
         self.concurrency = concurrency
@@ -240,7 +240,7 @@ class Node:
 
     def __init__(
         self,
-        id: int,
+        id: int,  # noqa: A002 - the field's word
         kind: str,
         name: str,
         *,

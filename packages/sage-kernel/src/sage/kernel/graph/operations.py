@@ -31,7 +31,9 @@ BUILTINS: dict[str, Any] = {
 }
 """Functions of the engine that a spec may always name."""
 
-LOOP_PARTS = frozenset(f"builtin:{part}" for part in ["collapse", "count", "enter", "leave", "until"])
+LOOP_PARTS = frozenset(
+    f"builtin:{part}" for part in ["collapse", "count", "enter", "leave", "until"]
+)
 """Those that work on the wrapped items of a loop themselves."""
 
 _TYPES = {t.__name__: t for t in (bool, int, float, str, bytes, list, tuple, dict, set, object)}

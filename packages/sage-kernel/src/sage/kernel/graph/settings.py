@@ -82,6 +82,6 @@ def _problem(key: str, value: Any, setting: Setting) -> str | None:
     if wrong_bool or not isinstance(value, setting.types):
         expected = " or ".join(kind.__name__ for kind in setting.types)
         return f"config key {key!r} must be {expected} ({setting.meaning}), got {value!r}"
-    if setting.minimum is not None and value < setting.minimum:
+    if isinstance(value, (int, float)) and value < (setting.minimum or 0):
         return f"config key {key!r} must be >= {setting.minimum}, got {value!r}"
     return None

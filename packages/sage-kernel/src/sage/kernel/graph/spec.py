@@ -48,9 +48,22 @@ VERSION = 1
 """Version of the schema; a file of another version is refused."""
 
 _TOP = {"version", "name", "config", "services", "steps"}
-_STEP = set(
-    ["id", "kind", "op", "ops", "config", "args", "kwargs", "items", "until", "predicates", "inputs", "options", "params", "loop"]
-)
+_STEP = {
+        "id",
+        "kind",
+        "op",
+        "ops",
+        "config",
+        "args",
+        "kwargs",
+        "items",
+        "until",
+        "predicates",
+        "inputs",
+        "options",
+        "params",
+        "loop",
+    }
 _OPERATION = {"op", "config", "args", "kwargs", "items", "until", "predicates"}
 _HIDDEN_OPTIONS = {"uid"}
 
@@ -357,9 +370,21 @@ def _read_params(raw: Mapping[str, Any], at: Place, ids: Mapping[str, int]) -> d
     params = dict(raw)
     at.known(
         params,
-        set(
-            ["type", "size", "slide", "timeout", "match", "how", "window", "initial", "ports", "filled_by", "max_items", "max_iterations", "finite"]
-        ),
+        {
+                "type",
+                "size",
+                "slide",
+                "timeout",
+                "match",
+                "how",
+                "window",
+                "initial",
+                "ports",
+                "filled_by",
+                "max_items",
+                "max_iterations",
+                "finite",
+            },
     )
     if "ports" in params:
         params["ports"] = tuple(at.sequence(params, "ports"))

@@ -49,7 +49,7 @@ def code_flags(function: Any) -> int:
     function = getattr(function, "__func__", function)
     code = getattr(function, "__code__", None)
     if code is None and not isinstance(function, type):
-        code = getattr(getattr(type(function), "__call__", None), "__code__", None)
+        code = getattr(getattr(type(function), "__call__", None), "__code__", None)  # noqa: B004
     return int(code.co_flags) if code is not None else 0
 
 

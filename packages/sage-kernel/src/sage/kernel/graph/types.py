@@ -127,8 +127,8 @@ def _fits(given: Any, wanted: Any) -> bool:
         )
     if typing.is_typeddict(wanted_class):
         return issubclass(given_class, dict)
-    if wanted_class is collections.abc.Callable:
-        return given_class is type or hasattr(given_class, "__call__")
+    if wanted_class.__name__ == "Callable" and wanted_class.__module__ == "collections.abc":
+        return given_class is type or hasattr(given_class, "__call__")  # noqa: B004
     if _is_protocol(wanted_class):
         return _implements(given_class, wanted_class)
     if given_class not in _TOWER.get(wanted_class, ()) and not _subclass(given_class, wanted_class):
@@ -158,11 +158,11 @@ def _implements(cls: type, protocol: type) -> bool:
     for base in protocol.__mro__:
         if _is_protocol(base) and base is not typing.Protocol:
             wanted.update(base.__dict__)
-            wanted.update(base.__dict__.get("__annotations__", {}))
+            wanted.update(base.__dict__.get("__annotations__", {}))  # noqa: RUF063 - inspect is slow
     have: set[str] = set()
     for base in cls.__mro__:
         have.update(base.__dict__)
-        have.update(base.__dict__.get("__annotations__", {}))
+        have.update(base.__dict__.get("__annotations__", {}))  # noqa: RUF063 - inspect is slow
     if "__getattr__" in have:
         return True
     return all(name in have for name in wanted - _PROTOCOL_NOISE)

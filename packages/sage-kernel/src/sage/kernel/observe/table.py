@@ -114,7 +114,9 @@ def watch(job: Any, console: Console, refresh: float = REFRESH) -> None:
     from rich.live import Live  # noqa: PLC0415 - rich is for terminals only
 
     previous = job.metrics()
-    with Live(render(previous), console=console, auto_refresh=False, transient=False) as live:
+    with Live(
+        render(previous), console=console, auto_refresh=False, vertical_overflow="visible"
+    ) as live:
         while not ended(job, refresh):
             current = job.metrics()
             live.update(render(current, previous), refresh=True)
