@@ -8,6 +8,7 @@ Reading order: ``text`` turns a text into terms, ``bm25`` ranks documents by tho
 from __future__ import annotations
 
 from sage.middleware.search.bm25 import BM25Index
+from sage.middleware.search.fusion import fuse
 from sage.middleware.search.text import Analyzer
 
-__all__ = ["Analyzer", "BM25Index"]
+__all__ = ["Analyzer", "BM25Index", "fuse"]

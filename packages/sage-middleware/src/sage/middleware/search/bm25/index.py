@@ -230,6 +230,21 @@ class BM25Index:
                 for term, number in numbers.items()
             ]
 
+    def query_weight(self, query: str) -> float:
+        """Sum of the idf of a query's terms: no document scores higher.
+
+        A term that no document has counts with the idf of a single document's.
+        """
+        with self._lock:
+            counts = Counter(self._vocabulary.analyzer.terms(query, query=True))
+            found = [(self._vocabulary.query_number(term), n) for term, n in counts.items()]
+            known = [(number, n) for number, n in found if number is not None]
+            frequencies = self._frequencies([number for number, _ in known])
+            total = sum(
+                n * self._idf(max(f, 1)) for (_, n), f in zip(known, frequencies, strict=True)
+            )
+            return total + sum(n for number, n in found if number is None) * self._idf(1)
+
     # ------------------------------------------------------------------ disk
 
     def save(self, folder: str | Path, note: Mapping[str, Any] | None = None) -> None:
