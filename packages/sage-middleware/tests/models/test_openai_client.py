@@ -213,7 +213,7 @@ def test_the_key_is_sent_and_never_shown(server, monkeypatch):
 def test_a_foreign_server_without_key_is_a_config_error(monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
-    with pytest.raises(ConfigError, match="OPENAI_API_KEY.*OPENAI_BASE_URL"):
+    with pytest.raises(ConfigError, match=r"OPENAI_API_KEY.*OPENAI_BASE_URL"):
         OpenAIClient()
     with pytest.raises(ConfigError, match="http"):
         OpenAIClient("not a url")

@@ -1,4 +1,4 @@
-import datetime
+import datetime as dt
 import email.utils
 
 import pytest
@@ -41,7 +41,7 @@ def test_retry_after_headers(headers, wait):
 
 
 def test_retry_after_as_a_date():
-    at = datetime.datetime(2030, 1, 1, tzinfo=datetime.UTC)
+    at = dt.datetime(2030, 1, 1, tzinfo=dt.UTC)
     header = {"retry-after": email.utils.format_datetime(at, usegmt=True)}
     assert retry_after_of(header, at.timestamp() - 7) == 7.0
 
@@ -52,9 +52,7 @@ def test_retry_after_as_a_date():
     st.integers(1, 7),
 )
 def test_events_survive_any_chunking(texts, end, size):
-    stream = b"".join(
-        b": comment" + end + b"data: " + text.encode() + end + end for text in texts
-    )
+    stream = b"".join(b": comment" + end + b"data: " + text.encode() + end + end for text in texts)
     decoder = EventDecoder()
     found = []
     for i in range(0, len(stream), size):

@@ -15,6 +15,7 @@ from sage.apps.qa.index import build_collection
 from sage.apps.qa.pipeline import build_pipeline, choose_generator
 from sage.apps.qa.report import Report, summary, write_json
 from sage.lib.types import Evaluation, Query
+from sage.middleware.utils.embedding.embedding_api import apply_embedding_model
 
 
 def command(
@@ -53,12 +54,13 @@ def command(
         wanted = load_questions(questions)
     passages = load_passages(docs)
     generator = choose_generator(model)
+    embedding = apply_embedding_model(embedder)
     report = Report()
     items: list[Evaluation] = []
     with ExitStack() as stack:
         if data_dir is None:
             data_dir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sage-qa-")))
-        collection = build_collection(passages, data_dir, embedder)
+        collection = build_collection(passages, data_dir, embedding)
         index_seconds = time.perf_counter() - started
 
         def on_answer(item: Evaluation) -> None:
@@ -67,7 +69,7 @@ def command(
                 report.answer(item)
 
         if not as_json:
-            report.head(len(passages), embedder, generator.label)
+            report.head(len(passages), embedding.name, generator.label)
         env = build_pipeline(
             wanted,
             collection=collection,

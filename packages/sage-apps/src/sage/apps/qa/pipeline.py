@@ -10,7 +10,10 @@ from typing import Any
 import attrs
 
 from sage.api import LocalEnvironment
+from sage.lib.adapt import as_answer
+from sage.lib.contracts import AnswerLike, EvaluateFunction
 from sage.lib.evaluate import ExactMatch, F1Evaluate
+from sage.lib.evaluate.scores import with_score
 from sage.lib.evaluate.squad import normalize
 from sage.lib.io.sink import CallbackSink
 from sage.lib.rag.generator import ExtractiveGenerator, OpenAIGenerator
@@ -57,21 +60,27 @@ def choose_generator(model: str | None) -> Generator:
     )
 
 
-def retrieval_hit(item: Evaluation) -> Evaluation:
-    """Add the score ``hit``: whether a passage has the wanted document or a reference answer.
+class RetrievalHit(EvaluateFunction):
+    """Adds the score ``hit``: whether a passage has the wanted document or a reference answer.
 
     A question may name its document (``document``); else a passage must contain one of its
     reference answers. ``None`` when it has neither.
     """
-    query, passages = item.answer.query, item.answer.passages
-    wanted = query.metadata.get("document")
-    hit: float | None = None
-    if wanted is not None:
-        hit = float(any(passage.metadata.get("source") == wanted for passage in passages))
-    elif query.answers:
-        texts = [normalize(passage.text) for passage in passages]
-        hit = float(any(normalize(a) in text for a in query.answers for text in texts))
-    return attrs.evolve(item, scores={**item.scores, "hit": hit})
+
+    metrics = ("hit",)
+
+    def execute(self, item: AnswerLike) -> Evaluation:
+        """Score the passages of one answer."""
+        answer = as_answer(item)
+        wanted = answer.query.metadata.get("document")
+        hit: float | None = None
+        if wanted is not None:
+            hit = float(any(d.metadata.get("source") == wanted for d in answer.passages))
+        elif answer.query.answers:
+            texts = [normalize(d.text) for d in answer.passages]
+            known = [normalize(reference) for reference in answer.query.answers]
+            hit = float(any(reference in text for reference in known for text in texts))
+        return with_score(item, "hit", hit)
 
 
 def build_pipeline(
@@ -93,7 +102,7 @@ def build_pipeline(
         .map(generator.operator, generator.config)
         .map(F1Evaluate)
         .map(ExactMatch)
-        .map(retrieval_hit)
+        .map(RetrievalHit)
         .sink(CallbackSink, {"callback": on_answer})
     )
     return env

@@ -84,7 +84,7 @@ def split_markdown(text: str, max_chars: int = 800) -> list[Section]:
     headings: list[tuple[int, str]] = []
     open_start = open_end = -1
     for start, end, heading in _blocks(text):
-        if heading is None and 0 <= open_start and end - open_start <= max_chars:
+        if heading is None and open_start >= 0 and end - open_start <= max_chars:
             open_end = end
             continue
         if open_start >= 0:

@@ -77,7 +77,10 @@ class TerminalSink(SinkFunction[Any]):
         """Print one item."""
         fmt = self.config.output_format
         if fmt in ("json", "jsonl"):
-            text = json_bytes(item).decode("utf-8", "replace")
+            # JSON escapes the C0 characters itself; the others are escaped without loss.
+            text = _CONTROL.sub(
+                lambda found: f"\\u{ord(found[0]):04x}", json_bytes(item).decode("utf-8", "replace")
+            )
         elif fmt == "table":
             text = self._row(to_dict(item))
         else:

@@ -35,9 +35,9 @@ _PREPOSITIONS = _words(
 )
 _BE = _words("is was are were be been being became becomes")
 _WEAK = _words(
-    "the a an of in on at by to for from with and or but as is was are were be been being it "
-    "its he she they them his her their this that these those which who whom whose what when "
-    "where has have had do does did not no so such than then there if while because also into "
+    "how each the a an of in on at by to for from with and or but as is was are were be been "
+    "being it its he she they them his her their this that these those which who whom whose what "
+    "when where has have had do does did not no so such than then there if while because also into "
     "about between during until since can could may might will would should must i you we"
 )
 _YEAR = re.compile(r"1\d{3}s?|20\d\ds?")

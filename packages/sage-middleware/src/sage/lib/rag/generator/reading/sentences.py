@@ -7,7 +7,8 @@ import re
 _END = re.compile(r"(?<=[.!?。!?])[\"'”’)\]]*\s+(?=[\"'“‘(\[]?[A-Z0-9À-Þ\u3040-\u9fff])|\n+")
 _ABBREVIATION = re.compile(r"(?:\b(?:[A-Z]|Dr|Mr|Mrs|Ms|St|Prof|Sr|Jr|vs|No|Inc|Co|e\.g|i\.e)\.)$")
 _TOKEN = re.compile(
-    r"[$£€]?\d[\d,]*(?:\.\d+)?%?(?:st|nd|rd|th|s)?(?![^\W\d])"  # numbers with their signs
+    r"(?:Dr|Mr|Mrs|Ms|St|Prof|Sr|Jr)\.(?=\s)"  # a title belongs to the name after it
+    r"|[$£€]?\d[\d,]*(?:\.\d+)?%?(?:st|nd|rd|th|s)?(?![^\W\d])"  # numbers with their signs
     r"|[^\W\d_]\w*(?:[-'’.&][^\W_]\w*)*"  # words, also U.S, rock-and-roll
     r"|\w+|[^\w\s]"
 )
