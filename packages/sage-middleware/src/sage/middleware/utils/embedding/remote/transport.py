@@ -9,6 +9,7 @@ import ssl
 import threading
 import time
 import urllib.request
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -60,6 +61,8 @@ class JsonTransport:
         self._lock = threading.Lock()
         self._idle: list[http.client.HTTPConnection] = []
         self._closed = False
+        # A model that nobody closed lets go of its sockets when it is collected.
+        weakref.finalize(self, _close_all, self._idle)
 
     def post(self, path: str, payload: Mapping[str, Any]) -> dict[str, Any]:
         """Send ``payload`` and return the JSON object that comes back.
@@ -95,9 +98,7 @@ class JsonTransport:
         """Close the idle connections; those in use close when their call ends."""
         with self._lock:
             self._closed = True
-            idle, self._idle = self._idle, []
-        for connection in idle:
-            connection.close()
+            _close_all(self._idle)
 
     def _once(self, path: str, body: bytes) -> dict[str, Any]:
         headers = {"Content-Type": "application/json", **self._headers()}
@@ -187,6 +188,11 @@ class JsonTransport:
                 self._idle.append(connection)
                 return
         connection.close()
+
+
+def _close_all(connections: list[http.client.HTTPConnection]) -> None:
+    while connections:
+        connections.pop().close()
 
 
 def _proxy_for(scheme: str, host: str) -> tuple[str, int | None] | None:
