@@ -166,8 +166,9 @@ class DataStream(Generic[T]):
         return self._same(self._step("filter", step, args, options))
 
     def key_by(self, step: Any, /, *args: Any, **options: Any) -> KeyedStream[T]:
-        """The same items, with ``step(item)`` as their key: items of a key stay together and in
-        order, and steps after it have keyed state. A string that names no registered operator
+        """The same items, with ``step(item)`` as their key.
+
+        Items of a key stay together and in order, and steps after it have keyed state. A string that names no registered operator
         is refused: use ``lambda item: item["field"]`` for a field.
         """
         node = self._add("keyby", (make_spec(step, args, *_parts(options), "keyby"),), options)
@@ -212,6 +213,7 @@ class DataStream(Generic[T]):
 
     def split(self, *predicates: Callable[[T], Any], **options: Any) -> list[DataStream[T]]:
         """One stream per predicate and a last one for the rest; the first match takes the item.
+
         Streams that are not wanted are ended with ``discard()``.
         """
         from sage.api.connected import RoutedStream  # noqa: PLC0415 - it imports this module
@@ -254,8 +256,9 @@ class DataStream(Generic[T]):
         max_iterations: int,
         name: str | None = None,
     ) -> DataStream[T]:
-        """Send each item through ``body`` until ``until(item)`` is true, at least once and at most
-        ``max_iterations`` times. Items loop independently of each other.
+        """Send each item through ``body`` until ``until(item)`` is true.
+
+        That is at least once and at most ``max_iterations`` times. Items loop independently of each other.
 
         Args:
             body: Declares the steps of one round on the stream it is given.
@@ -313,8 +316,9 @@ class DataStream(Generic[T]):
         return self._after_group(node)
 
     def batch(self, size: int, timeout: float | None = None, **options: Any) -> DataStream[list[T]]:
-        """Lists of ``size`` items; a shorter one at the end, or when its first item has waited
-        ``timeout`` seconds.
+        """Lists of ``size`` items.
+
+        A shorter one comes at the end, or when its first item has waited ``timeout`` seconds.
         """
         check_positive("batch", "size", size, whole=True)
         if timeout is not None:
@@ -338,8 +342,9 @@ class DataStream(Generic[T]):
         return self._step("process", step, args, options)
 
     def reduce(self, fn: Callable[[T, T], T], **options: Any) -> DataStream[T]:
-        """The running ``fn(accumulator, item)``, emitted for every item; per key after ``key_by``,
-        else over the whole stream. The first item is the first accumulator.
+        """The running ``fn(accumulator, item)``, emitted for every item.
+
+        It is per key after ``key_by``, else over the whole stream. The first item is the first accumulator.
         """
         return DataStream(
             self._env,
@@ -387,8 +392,9 @@ class DataStream(Generic[T]):
         return SinkHandle(self._env, self._add("sink", (spec,), options, label="discard"))
 
     def dead_letters(self) -> DataStream[dict[str, Any]]:
-        """The items that this step gave up on, as dicts with ``job, operator, uid, item_id, item``
-        and ``error``; sets ``on_error="dead_letter"`` on the step.
+        """The items that this step gave up on; sets ``on_error="dead_letter"`` on the step.
+
+        They are dicts with ``job, operator, uid, item_id, item`` and ``error``.
 
         Raises:
             GraphError: The step has another ``on_error`` policy.

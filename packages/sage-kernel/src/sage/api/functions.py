@@ -83,8 +83,9 @@ class SourceFunction(BaseFunction, Generic[Out]):
     kind = "source"
 
     def run(self) -> Iterator[Out]:
-        """Yield the items; returning ends the stream. The default calls ``execute`` until it
-        returns (or raises) ``StopSignal``; ``None`` is skipped.
+        """Yield the items; returning ends the stream.
+
+        The default calls ``execute`` until it returns ``StopSignal``; ``None`` is skipped.
         """
         while True:
             item = self.execute()
@@ -130,8 +131,9 @@ class FilterFunction(BaseFunction, Generic[In]):
 
 
 class KeyByFunction(BaseFunction, Generic[In]):
-    """Compute the key of an item. Keys must be hashable: str, bytes, int, float, bool, None or
-    tuples of these (partitioning uses a stable hash, not Python's salted one).
+    """Compute the key of an item.
+
+    Keys must be hashable: str, bytes, int, float, bool, None or tuples of these (partitioning uses a stable hash, not Python's salted one).
     """
 
     kind = "keyby"

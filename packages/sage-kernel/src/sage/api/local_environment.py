@@ -121,8 +121,9 @@ class LocalEnvironment(BaseEnvironment):
             self._wait(each, None if end is None else max(0.0, end - time.monotonic()))
 
     def stop(self) -> None:
-        """Cancel the running jobs; returns at once. May be called from any thread, also by a
-        step.
+        """Cancel the running jobs; returns at once.
+
+        May be called from any thread, also by a step.
         """
         for job in list(self._jobs):
             if not job.done():

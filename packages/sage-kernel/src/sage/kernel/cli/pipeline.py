@@ -110,8 +110,7 @@ def apply(spec: dict[str, Any], values: Mapping[str, Any], where: str) -> None:
                 f"{where}: no step has the id {key!r}{suggest(str(key), names)} "
                 f"(ids: config, {', '.join(names)})"
             )
-        present: Any = owner.get("config")
-        present = {} if present is None else present
+        present = owner.get("config") or {}
         if not isinstance(value, Mapping) or not isinstance(present, Mapping):
             raise ConfigError(f"{where}: the configuration of {key!r} must be a mapping")
         owner["config"] = _merged(present, value)

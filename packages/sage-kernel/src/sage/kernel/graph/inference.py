@@ -48,8 +48,11 @@ _AWAITED = (typing.Awaitable, typing.Coroutine)
 
 
 class Signature:
-    """Types of one function: ``inputs`` in order, and ``output`` (of one element, where a step
-    gives many).
+    """Types of one function.
+
+    Attributes:
+        inputs: In order.
+        output: Of the result; of one element of it, where a step gives many.
     """
 
     __slots__ = ("inputs", "output")

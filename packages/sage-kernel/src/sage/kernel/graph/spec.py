@@ -49,21 +49,21 @@ VERSION = 1
 
 _TOP = {"version", "name", "config", "services", "steps"}
 _STEP = {
-        "id",
-        "kind",
-        "op",
-        "ops",
-        "config",
-        "args",
-        "kwargs",
-        "items",
-        "until",
-        "predicates",
-        "inputs",
-        "options",
-        "params",
-        "loop",
-    }
+    "id",
+    "kind",
+    "op",
+    "ops",
+    "config",
+    "args",
+    "kwargs",
+    "items",
+    "until",
+    "predicates",
+    "inputs",
+    "options",
+    "params",
+    "loop",
+}
 _OPERATION = {"op", "config", "args", "kwargs", "items", "until", "predicates"}
 _HIDDEN_OPTIONS = {"uid"}
 
@@ -371,20 +371,20 @@ def _read_params(raw: Mapping[str, Any], at: Place, ids: Mapping[str, int]) -> d
     at.known(
         params,
         {
-                "type",
-                "size",
-                "slide",
-                "timeout",
-                "match",
-                "how",
-                "window",
-                "initial",
-                "ports",
-                "filled_by",
-                "max_items",
-                "max_iterations",
-                "finite",
-            },
+            "type",
+            "size",
+            "slide",
+            "timeout",
+            "match",
+            "how",
+            "window",
+            "initial",
+            "ports",
+            "filled_by",
+            "max_items",
+            "max_iterations",
+            "finite",
+        },
     )
     if "ports" in params:
         params["ports"] = tuple(at.sequence(params, "ports"))

@@ -208,8 +208,10 @@ def _source_spec(step: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) ->
 
 
 class CallableSource(SourceFunction[Any]):
-    """Source around a plain callable: an iterable it returns is the stream; any other value is
-    one item, and it is called again until it returns or raises ``StopSignal``-like ends.
+    """Source around a plain callable.
+
+    An iterable it returns is the stream. Any other value is one item, and it is called again until
+    it returns ``StopSignal``; ``None`` is skipped.
     """
 
     def __init__(self, function: Any) -> None:

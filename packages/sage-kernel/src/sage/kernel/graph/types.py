@@ -196,8 +196,9 @@ def _tuples_fit(given: tuple[Any, ...], wanted: tuple[Any, ...]) -> bool:
 
 
 def base_arguments(cls: type, base: type) -> tuple[Any, ...]:
-    """Arguments that ``cls`` gives to its generic base, e.g. ``(str, int)`` of
-    ``MapFunction[str, int]``; empty when it gives none.
+    """Arguments that ``cls`` gives to its generic base; empty when it gives none.
+
+    For a class derived from ``MapFunction[str, int]`` they are ``(str, int)``.
     """
     found = _bindings(cls, base, {})
     return found or ()

@@ -145,7 +145,8 @@ def _parameter_problems(node: Node) -> Iterator[str]:
     match node.kind:
         case "window":
             if params.get("type") not in ("count", "time"):
-                yield f"{_at(node)}: window type must be 'count' or 'time', got {params.get('type')!r}"
+                found = params.get("type")
+                yield f"{_at(node)}: window type must be 'count' or 'time', got {found!r}"
             whole = params.get("type") == "count"
             for key in ("size", "slide"):
                 if not _positive(params.get(key), whole):
@@ -164,7 +165,8 @@ def _parameter_problems(node: Node) -> Iterator[str]:
             ):
                 value = params.get(key, default)
                 if value not in allowed:
-                    yield f"{_at(node)}: join {key} must be one of {', '.join(allowed)}, got {value!r}"
+                    words = ", ".join(allowed)
+                    yield f"{_at(node)}: join {key} must be one of {words}, got {value!r}"
             window = params.get("window")
             if window is not None and not _positive(window, False):
                 yield f"{_at(node)}: join window must be seconds > 0, got {window!r}"
@@ -356,12 +358,12 @@ def _keys(graph: StreamGraph) -> Iterator[str]:
                 f"{_at(node)} joins {' and '.join(sides)}, which {verb} not keyed: put "
                 ".key_by(...) before connect, or use connect(...).key_by(left, right)"
             )
-        if node.kind in ("reduce", "window", "batch") and not all(keyed):
-            if (node.options.parallelism or 1) > 1:
-                yield (
-                    f"{_at(node)} has parallelism {node.options.parallelism}, but its input is "
-                    "not keyed, so its result would depend on chance: put .key_by(...) before it"
-                )
+        gathers = node.kind in ("reduce", "window", "batch")
+        if gathers and not all(keyed) and (node.options.parallelism or 1) > 1:
+            yield (
+                f"{_at(node)} has parallelism {node.options.parallelism}, but its input is not "
+                "keyed, so its result would depend on chance: put .key_by(...) before it"
+            )
 
 
 def _services(graph: StreamGraph) -> Iterator[str]:

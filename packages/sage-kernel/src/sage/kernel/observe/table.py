@@ -113,6 +113,11 @@ def watch(job: Any, console: Console, refresh: float = REFRESH) -> None:
     """
     from rich.live import Live  # noqa: PLC0415 - rich is for terminals only
 
+    if not console.is_terminal:
+        while not ended(job, 3600.0):
+            pass
+        console.print(render(job.metrics()))
+        return
     previous = job.metrics()
     with Live(
         render(previous), console=console, auto_refresh=False, vertical_overflow="visible"
