@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import threading
+from collections.abc import Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +21,7 @@ from sage.middleware.services.memory.errors import (
     InvalidInputError,
     MemoryStoreError,
 )
+from sage.middleware.services.memory.federated import names_of, search_collections
 from sage.middleware.services.memory.memory_collection.base_collection import BaseMemoryCollection
 from sage.middleware.services.memory.storage.layout import (
     check_name,
@@ -204,6 +206,31 @@ class MemoryManager:
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and self.has_collection(name)
+
+    # -- searching -------------------------------------------------------------------------------
+
+    def search(
+        self,
+        names: str | Sequence[str] | None,
+        query: str | None = None,
+        topk: int = 10,
+        **options: Any,
+    ) -> list[dict[str, Any]]:
+        """Search several collections at once; see ``federated.search_collections``.
+
+        Args:
+            names: Collections; every ``VDB`` collection if ``None``.
+            query: Text.
+            topk: Rows wanted at most, over all collections.
+            options: ``merge``, ``weights``, ``index_names``, and what ``retrieve`` takes.
+
+        Returns:
+            Dicts ``id, text, metadata, score, collection, collection_score``, best first.
+        """
+        if names is None:
+            names = [n for n, e in self._catalog.read().items() if e.backend_type == "VDB"]
+        chosen = {name: self.connect_collection(name) for name in names_of(names)}
+        return search_collections(chosen, query, topk, **options)
 
     # -- changing --------------------------------------------------------------------------------
 
