@@ -118,7 +118,9 @@ class SegmentCode:
         target = f"k{key.id}, x" if key is not None else "x"
         if self.linear:
             items = "i" if counted else "n"
-            depth = self._begin_linear(f"for {target} in {items}:", "i = iter(batch)" if counted else "")
+            depth = self._begin_linear(
+                f"for {target} in {items}:", "i = iter(batch)" if counted else ""
+            )
         else:
             depth = self._begin(f"for {target} in {'batch' if counted else 'n'}:")
         if counted:
@@ -234,7 +236,9 @@ class SegmentCode:
             self._line(depth, f"if c{cid}.waiting: c{cid}.wake()")
             if self.segment.source is not None:
                 self._use(f"i{cid}", f"C[{cid}].items")
-                self._line(depth, f"if len(i{cid}) + c{cid}.in_hand >= c{cid}.limit: c{cid}.block()")
+                self._line(
+                    depth, f"if len(i{cid}) + c{cid}.in_hand >= c{cid}.limit: c{cid}.block()"
+                )
         if self.parents:
             self._use(f"p{cid}", f"parents[{cid}]")
             self._line(depth, f"p{cid}(n)")
@@ -285,6 +289,7 @@ class SegmentCode:
                 self._emit_out(channel, var, depth)
         for consumer, index, p in inner:
             if p == port:
+                self._count(depth, consumer, "i")
                 self._emit_branch(consumer, index, var, depth, "break", last=False)
         if len(self.lines) == before:
             self._line(depth, "pass")
@@ -305,25 +310,32 @@ class SegmentCode:
         p = node.params
         return p.get("how", "inner") == "inner" and p.get("window") is None
 
-    def _call(self, node: Node, args: str) -> str:
+    def _call(self, node: Node, *args: str) -> str:
         inline = self.inlined.get(node.id)
         if inline is not None and not self.profile:
             for name in inline.names:
                 self._use(name, name)
-            return inline.text.replace(inline.parameter, args)
+            return inline.with_arguments(*args)
         function = f"f{node.id}"
         self._use(function, f"F[{node.id}]")
-        return ("await " if self._awaits(node) else "") + f"{function}({args})"
+        return ("await " if self._awaits(node) else "") + f"{function}({', '.join(args)})"
 
     def _awaits(self, node: Node) -> bool:
         return self.asynchronous and self._flag(node, "async")
 
     def _guard(
-        self, node: Node, depth: int, skip: str, var: str, body: list[str], rescued: list[str]
+        self,
+        node: Node,
+        depth: int,
+        skip: str,
+        var: str,
+        body: list[str],
+        rescued: list[str],
+        index: int = 0,
     ) -> None:
         """``try`` around the call; ``rescued`` is what to do with a value the policy gave."""
         timed = self.profile
-        self._set_key(node, depth)
+        self._set_key(node, depth, index)
         if self.linear:
             for line in body:
                 self.marks.append((len(self.lines), node.id, var, self._key_name(node)))
@@ -342,17 +354,18 @@ class SegmentCode:
         handler = "await AH" if self.asynchronous else "H"
         self._use("AH" if self.asynchronous else "H", "AH" if self.asynchronous else "H")
         self._use("SKIP", "SKIP")
-        key = self._key_var(node)
-        self._line(depth + 1, f"r = {handler}({node.id}, {var}, error, n, {key})")
+        key = self._key_var(node, index)
+        ident = f"({node.id}, {index})" if node.kind == "comap" else str(node.id)
+        self._line(depth + 1, f"r = {handler}({ident}, {var}, error, n, {key})")
         self._line(depth + 1, f"if r is SKIP: {skip}")
         for line in rescued:
             self._line(depth + 1, line)
 
-    def _key_var(self, node: Node) -> str:
-        return self._key_name(node) or "None"
+    def _key_var(self, node: Node, index: int = 0) -> str:
+        return self._key_name(node, index) or "None"
 
-    def _key_name(self, node: Node) -> str | None:
-        key = self._input_key(node, 0)
+    def _key_name(self, node: Node, index: int = 0) -> str | None:
+        key = self._input_key(node, index)
         return f"k{key.id}" if key is not None and self._flag(node, "uses_key") else None
 
     def _flag(self, node: Node, name: str) -> bool:
@@ -381,7 +394,9 @@ class SegmentCode:
     def _node_filter(self, node: Node, index: int, var: str, depth: int, skip: str) -> None:
         if self.profile:
             kept = f"v{node.id}"
-            self._guard(node, depth, skip, var, [f"{kept} = {self._call(node, var)}"], [f"{kept} = r"])
+            self._guard(
+                node, depth, skip, var, [f"{kept} = {self._call(node, var)}"], [f"{kept} = r"]
+            )
             self._line(depth, f"if not {kept}:")
             self._count(depth + 1, node, "d")
             self._line(depth + 1, skip)
@@ -432,7 +447,9 @@ class SegmentCode:
     def _node_keyby(self, node: Node, index: int, var: str, depth: int, skip: str) -> None:
         if self._flag(node, "key_used"):
             key = f"k{node.id}"
-            self._guard(node, depth, skip, var, [f"{key} = {self._call(node, var)}"], [f"{key} = r"])
+            self._guard(
+                node, depth, skip, var, [f"{key} = {self._call(node, var)}"], [f"{key} = r"]
+            )
         self._emit_consumers(node, depth, skip, var)
 
     def _node_union(self, node: Node, index: int, var: str, depth: int, skip: str) -> None:
@@ -443,9 +460,9 @@ class SegmentCode:
         out, function = f"v{node.id}", f"f{node.id}_{index}"
         self._use(function, f"F[{node.id}][{index}]")
         self._count(depth, node, "e")
-        self._set_key(node, depth, index)
         awaits = "await " if self._awaits(node) else ""
-        self._guard(node, depth, skip, var, [f"{out} = {awaits}{function}({var})"], [f"{out} = r"])
+        body = [f"{out} = {awaits}{function}({var})"]
+        self._guard(node, depth, skip, var, body, [f"{out} = r"], index)
         self._emit_consumers(node, depth, skip)
 
     def _node_route(self, node: Node, index: int, var: str, depth: int, skip: str) -> None:
@@ -460,28 +477,31 @@ class SegmentCode:
         self._use(state, f"STATE[{node.id}]")
         self._use(get, f"STATE[{node.id}].get")
         self._use("MISSING", "MISSING")
-        self._use(f"f{node.id}", f"F[{node.id}]")
+        call = self._call(node, out, var)
         body = [f"{out} = {get}({key}, MISSING)"]
         if "initial" in node.params:
             self._use(f"init{node.id}", f"INIT[{node.id}]")
             body += [
                 f"if {out} is MISSING: {out} = init{node.id}()",
-                f"{state}[{key}] = {out} = f{node.id}({out}, {var})",
+                f"{state}[{key}] = {out} = {call}",
             ]
         else:
-            body += [f"{state}[{key}] = {out} = {var} if {out} is MISSING else f{node.id}({out}, {var})"]
+            body += [
+                f"{state}[{key}] = {out} = {var} if {out} is MISSING else f{node.id}({out}, {var})"
+            ]
         self._guard(node, depth, skip, var, body, [f"{out} = r"])
         self._emit_consumers(node, depth, skip)
 
     def _node_join(self, node: Node, index: int, var: str, depth: int, skip: str) -> None:
-        """Symmetric hash join. A table holds the value itself while a key has one, else a ``Many``."""
+        """Symmetric hash join, see ``sage.kernel.runtime.tables``."""
         nid = node.id
         key = f"k{self.plan.key_of[nid, index].id}"
         mine, other = (f"L{nid}", f"R{nid}") if index == 0 else (f"R{nid}", f"L{nid}")
-        for name, at in ((f"L{nid}", 0), (f"R{nid}", 1)):
-            self._use(name, f"STATE[{nid}][{at}]")
+        self._use(f"L{nid}", f"STATE[{nid}][0]")
+        self._use(f"R{nid}", f"STATE[{nid}][1]")
         self._use("MISSING", "MISSING")
         self._use("Many", "Many")
+        self._use("add_to", "add_to")
         one = node.params.get("match", "all") == "one"
         found, hit = f"o{nid}", f"m{nid}"
         self._count(depth, node, "e")
@@ -492,7 +512,6 @@ class SegmentCode:
         else:
             self._line(depth, f"{found} = {other}.get({key}, MISSING)")
         store = depth + 1 if one else depth
-        self._use("add_to", "add_to")
         self._line(store, f"if {key} in {mine}: add_to({mine}, {key}, {var})")
         self._line(store, f"else: {mine}[{key}] = {var}")
         if one:
@@ -511,9 +530,7 @@ class SegmentCode:
         out = f"v{node.id}"
         args = f"{var}, {other}" if index == 0 else f"{other}, {var}"
         self._use(f"f{node.id}", f"F[{node.id}]")
-        self._guard(
-            node, depth, skip, f"({args})", [f"{out} = f{node.id}({args})"], [f"{out} = r"]
-        )
+        self._guard(node, depth, skip, f"({args})", [f"{out} = f{node.id}({args})"], [f"{out} = r"])
         self._count(depth, node, "m")
         self._emit_consumers(node, depth, skip)
 
@@ -527,9 +544,7 @@ class SegmentCode:
         if key is not None:
             self._use(f"x{node.id}", f"X[{node.id}]")
             self._line(depth, f"x{node.id}.key = k{key.id}")
-        self._guard(
-            node, depth, skip, var, [f"{items} = {call}({var}, {index})"], [f"{items} = r"]
-        )
+        self._guard(node, depth, skip, var, [f"{items} = {call}({var}, {index})"], [f"{items} = r"])
         self._flat(node, var, depth, skip, f"for v{node.id} in {items}:")
 
     # ------------------------------------------------------------------ writing

@@ -1,6 +1,6 @@
 """Inlining of simple functions into the generated code, where that is provably equivalent.
 
-A function of one parameter that is a lambda, or a ``def`` of one statement, is inlined when its source can
+A function of one or two parameters that is a lambda, or a ``def`` of one statement, is inlined when its source can
 be found and, compiled again, gives the very same byte code and constants. Its expression may name its
 parameter, variables of the enclosing function (read through the same cell as the function reads them) and
 globals (read from the same dictionary at the same moment). Builtins are not inlined: a global of the same
@@ -41,7 +41,6 @@ _ALLOWED = (
     ast.Module,
 )
 
-PLACEHOLDER = "_0x_"
 _UNUSUAL = 0x04 | 0x08 | 0x20 | 0x80 | 0x200
 """Code flags of ``*args``, ``**kwargs``, generators and coroutines."""
 
@@ -52,49 +51,58 @@ class Inlined:
     """Body of a function, ready to be pasted.
 
     Attributes:
-        text: An expression, or one statement for sinks, over ``parameter``.
+        text: An expression, or one statement for sinks, over placeholders of the parameters.
         names: Names it uses besides -> objects they stand for (cells and dictionaries).
     """
 
-    __slots__ = ("names", "parameter", "text")
+    __slots__ = ("names", "text")
 
     def __init__(self, text: str, names: dict[str, Any]) -> None:
         self.text = text
         self.names = names
-        self.parameter = PLACEHOLDER
+
+    def with_arguments(self, *arguments: str) -> str:
+        """The text with variables for the parameters."""
+        text = self.text
+        for nth, argument in enumerate(arguments):
+            text = text.replace(f"_{nth}x_", argument)
+        return text
 
 
-def inline_body(function: Any, label: int, *, statement: bool = False) -> Inlined | None:
+def inline_body(
+    function: Any, label: int, *, parameters: int = 1, statement: bool = False
+) -> Inlined | None:
     """The body of ``function`` for pasting, or ``None`` when it must be called.
 
     Args:
         function: What a step calls.
         label: Makes names unique.
+        parameters: How many arguments it is called with.
         statement: The value is not used (sinks): one statement will do.
     """
     code = getattr(function, "__code__", None)
     if (
         not isinstance(code, CodeType)
         or type(function).__name__ != "function"
-        or code.co_argcount != 1
+        or code.co_argcount != parameters
         or code.co_posonlyargcount
         or code.co_kwonlyargcount
         or code.co_flags & _UNUSUAL
         or code.co_cellvars
         or function.__defaults__
         or hasattr(function, "__wrapped__")
-        or code.co_nlocals != 1
+        or code.co_nlocals != parameters
     ):
         return None
-    parameter = code.co_varnames[0]
+    names = code.co_varnames
     for node in _functions(code.co_filename):
         if not node.lineno <= code.co_firstlineno <= (node.end_lineno or 0):  # type: ignore[attr-defined]
             continue
         body = _body(node, statement)
-        if body is None or not _simple(body, parameter, code, function.__globals__):
+        if body is None or not _simple(body, names, code, function.__globals__):
             continue
-        if _same_code(body, parameter, code):
-            return _paste(body, parameter, function, label)
+        if _same_code(body, names, code):
+            return _paste(body, names, function, label)
     return None
 
 
@@ -124,22 +132,26 @@ def _body(node: ast.AST, statement: bool) -> ast.expr | ast.stmt | None:
 
 
 def _simple(
-    body: ast.expr | ast.stmt, parameter: str, code: CodeType, namespace: dict[str, Any]
+    body: ast.expr | ast.stmt,
+    parameters: tuple[str, ...],
+    code: CodeType,
+    namespace: dict[str, Any],
 ) -> bool:
-    uses = 0
     for node in ast.walk(body):
-        if not isinstance(node, _ALLOWED) or isinstance(node, ast.Call) and _starred(node):
+        if not isinstance(node, _ALLOWED) or (isinstance(node, ast.Call) and _starred(node)):
             return False
         if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
             return False
         if isinstance(node, ast.Name):
             if not isinstance(node.ctx, ast.Load):
                 return False
-            if node.id == parameter:
-                uses += 1
-            elif node.id not in code.co_freevars and node.id not in namespace:
+            if (
+                node.id not in parameters
+                and node.id not in code.co_freevars
+                and node.id not in namespace
+            ):
                 return False
-    return uses > 0
+    return True
 
 
 def _starred(call: ast.Call) -> bool:
@@ -148,12 +160,12 @@ def _starred(call: ast.Call) -> bool:
     )
 
 
-def _same_code(body: ast.expr | ast.stmt, parameter: str, code: CodeType) -> bool:
+def _same_code(body: ast.expr | ast.stmt, parameters: tuple[str, ...], code: CodeType) -> bool:
     """Whether the body compiles to what the function really runs."""
     free = "".join(f"    {name} = 0\n" for name in code.co_freevars)
     text = ast.unparse(body)
     inner = text if isinstance(body, ast.stmt) else f"return ({text})"
-    source = f"def outer():\n{free}    def f({parameter}):\n        {inner}\n"
+    source = f"def outer():\n{free}    def f({', '.join(parameters)}):\n        {inner}\n"
     outer = next(c for c in compile(source, "<inline>", "exec").co_consts if _is_code(c))
     candidate = next(c for c in outer.co_consts if _is_code(c))
 
@@ -172,15 +184,17 @@ def _is_code(value: Any) -> bool:
     return isinstance(value, CodeType)
 
 
-def _paste(body: ast.expr | ast.stmt, parameter: str, function: Any, label: int) -> Inlined:
+def _paste(
+    body: ast.expr | ast.stmt, parameters: tuple[str, ...], function: Any, label: int
+) -> Inlined:
     code = function.__code__
     cells = dict(zip(code.co_freevars, function.__closure__ or (), strict=True))
     names: dict[str, Any] = {}
 
     class Rename(ast.NodeTransformer):
-        def visit_Name(self, node: ast.Name) -> ast.expr:  # noqa: N802 - ast's protocol
-            if node.id == parameter:
-                return ast.Name(PLACEHOLDER, node.ctx)
+        def visit_Name(self, node: ast.Name) -> ast.expr:
+            if node.id in parameters:
+                return ast.Name(f"_{parameters.index(node.id)}x_", node.ctx)
             if node.id in cells:
                 name = f"cell{label}_{node.id}"
                 names[name] = cells[node.id]

@@ -233,8 +233,7 @@ def _plain(item: Any) -> tuple[Any, bool]:
             return item, True
         import msgspec  # noqa: PLC0415 - knows attrs, dataclasses, enums, dates, sets
 
-        plain = msgspec.to_builtins(item, str_keys=True, enc_hook=_readable)
-        return (plain, False) if _is_json(plain) else (_text(item, repr), False)
+        return msgspec.json.decode(msgspec.json.encode(item, enc_hook=_readable)), False
     except Exception:  # noqa: BLE001 - any object may refuse in its own way; a letter must be written
         return _text(item, repr), False
 

@@ -94,7 +94,9 @@ class Job:
             self.cancel()
             raise
         if not ended:
-            raise TimeoutError(f"job {self.name!r} ({self.id}) is still {self._status} after {timeout} s")
+            raise TimeoutError(
+                f"job {self.name!r} ({self.id}) is still {self._status} after {timeout} s"
+            )
         self._observed = True
         if self._status == states.FAILED:
             raise self.failure()
@@ -105,7 +107,9 @@ class Job:
         error = self._error
         if isinstance(error, JobFailedError):
             return error
-        failed = JobFailedError(f"job {self.name!r} failed: {type(error).__name__}: {error}", job=self.name)
+        failed = JobFailedError(
+            f"job {self.name!r} failed: {type(error).__name__}: {error}", job=self.name
+        )
         failed.__cause__ = error
         return failed
 

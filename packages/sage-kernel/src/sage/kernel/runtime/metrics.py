@@ -64,7 +64,15 @@ class StepMetrics:
 
     def add(self, other: StepMetrics) -> None:
         """Merge another subtask's numbers into this one."""
-        for slot in ("errors", "lost", "retries", "dead_letters", "fallbacks", "samples", "seconds"):
+        for slot in (
+            "errors",
+            "lost",
+            "retries",
+            "dead_letters",
+            "fallbacks",
+            "samples",
+            "seconds",
+        ):
             setattr(self, slot, getattr(self, slot) + getattr(other, slot))
         self.buckets = [a + b for a, b in zip(self.buckets, other.buckets, strict=True)]
 

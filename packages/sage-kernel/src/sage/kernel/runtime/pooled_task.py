@@ -71,7 +71,9 @@ class PooledTask(Task):
                     self.signal.fire()
 
         others = [
-            threading.Thread(target=work, args=(nth,), name=f"sage-{self.segment.name}-{nth}", daemon=True)
+            threading.Thread(
+                target=work, args=(nth,), name=f"sage-{self.segment.name}-{nth}", daemon=True
+            )
             for nth in range(1, self.segment.width)
         ]
         for thread in others:
@@ -247,7 +249,9 @@ class BatchWorker(Worker):
 
     def work(self, chunk: Chunk, results: list[Result]) -> None:
         task, node = self.task, self.node
-        items = [item[1] for item in chunk.items] if task.inputs[chunk.index][0].keyed else chunk.items
+        items = (
+            [item[1] for item in chunk.items] if task.inputs[chunk.index][0].keyed else chunk.items
+        )
         started = perf_counter()
         outcomes = self.call(items)
         task.steps[node.id].observe_many(perf_counter() - started, len(items))

@@ -37,7 +37,11 @@ class Release:
     __slots__ = ("_channels", "_keyed", "_ordered", "_puts", "_waiting", "next", "stop_at")
 
     def __init__(
-        self, puts: dict[int, Any], keyed: set[int], outputs: dict[int, list[Channel]], ordered: bool
+        self,
+        puts: dict[int, Any],
+        keyed: set[int],
+        outputs: dict[int, list[Channel]],
+        ordered: bool,
     ) -> None:
         self._puts = puts
         self._keyed = keyed

@@ -173,8 +173,11 @@ class ServiceRegistry:
                     if not hasattr(result, "__await__"):
                         return result
                 remaining = max(0.0, end - monotonic())
+            inside = running_loop() is not None
+            if not inside:
+                self._need_runner(result, name, shown)
             awaitable = bounded(result, remaining, lambda: _too_late(name, shown, timeout))
-            return awaitable if running_loop() is not None else self._run(awaitable, name, shown)
+            return awaitable if inside else self._runner(awaitable)
         except TimeoutError as error:
             if timeout is None or not getattr(error, "_sage_call_timeout", False):
                 _note(error, name, shown)
@@ -274,16 +277,21 @@ class ServiceRegistry:
         """Wait for what a factory, start or stop returned, if it is awaitable."""
         if not hasattr(result, "__await__"):
             return result
-        return self._run(bounded(result, None, None), name, "start")
+        self._need_runner(result, name, "start")
+        return self._runner(bounded(result, None, None))
 
-    def _run(self, awaitable: Any, name: str, method: str) -> Any:
+    def _need_runner(self, awaitable: Any, name: str, method: str) -> None:
         if self._async_runner is None:
-            awaitable.close()
+            if hasattr(awaitable, "close"):
+                awaitable.close()
             raise ServiceError(
                 f"method {method!r} of service {name!r} is async, but this job has no event loop",
                 service=name,
                 method=method,
             )
+
+    def _runner(self, awaitable: Any) -> Any:
+        assert self._async_runner is not None
         return self._async_runner(awaitable)
 
     def _resolve(self, name: str, method: str | None) -> Callable[..., Any]:

@@ -33,6 +33,8 @@ SAMPLE = 32
 """Most records of a call that is timed only as a sample."""
 _EXACT = (type(iter(range(0))), type(iter(())))
 """Iterators that know exactly how much is left, whatever happens to what they iterate over."""
+_INLINABLE = {"map": 1, "filter": 1, "keyby": 1, "route": 1, "sink": 1, "reduce": 2, "join": 2}
+"""Kinds of steps whose function may be inlined -> its number of parameters."""
 HOT = 2048
 """Records after which simple functions are inlined: short jobs do not pay for it."""
 
@@ -229,9 +231,13 @@ class SyncTask(Task):
     def _inline(self) -> None:
         self._inlined = {}
         for node in self.segment.nodes:
-            if node.kind in ("map", "filter", "keyby", "route", "sink") and not node.options.timeout:
-                sink = node.kind == "sink"
-                found = inline_body(self.functions.calls[node.id], node.id, statement=sink)
+            if node.kind in _INLINABLE and not node.options.timeout:
+                found = inline_body(
+                    self.functions.calls[node.id],
+                    node.id,
+                    parameters=_INLINABLE[node.kind],
+                    statement=node.kind == "sink",
+                )
                 if found is not None:
                     self._inlined[node.id] = found
                     self._env.update(found.names)

@@ -1,4 +1,7 @@
-"""Tables of the generated hash join: a value per key, or a ``Many`` where a key has several."""
+"""Tables of the generated hash join, one per side: key -> the value itself, or a ``Many`` where a key has
+several. (One table of ``[left, right]`` lists was measured twice as slow: the lists burden the garbage
+collector.)
+"""
 
 from __future__ import annotations
 

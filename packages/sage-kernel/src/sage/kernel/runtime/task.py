@@ -180,7 +180,9 @@ class Task:
         frame = sys._getframe(1)
         while frame is not None:
             if frame.f_code.co_name == "run" and frame.f_code.co_filename.startswith("<sage "):
-                return self.locate(frame.f_locals.get("n"))
+                names = frame.f_locals
+                exact = "left" in names and "start" in names
+                return self.locate(names["start"] - names["left"]() if exact else names.get("n"))
             frame = frame.f_back  # type: ignore[assignment]
         return None
 
@@ -211,9 +213,7 @@ class Task:
 
     def count_of(self, name: str) -> int:
         """Sum of a counter over all generated functions of the task."""
-        return sum(
-            counts[names.index(name)] for names, counts in self.counters if name in names
-        )
+        return sum(counts[names.index(name)] for names, counts in self.counters if name in names)
 
     def has_counter(self, name: str) -> bool:
         """Whether the generated code counts this."""

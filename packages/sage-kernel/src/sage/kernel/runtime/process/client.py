@@ -151,7 +151,10 @@ class WorkerProcess:
 
     @property
     def position(self) -> int:
-        """Index of the item being worked on, of those of the last ``exchange``; -1 for none."""
+        """Index of the item of the last ``exchange`` that is being worked on.
+
+        It is -1 when none was begun and their number when all were.
+        """
         return int(self._progress[0])
 
     def close(self) -> None:

@@ -128,6 +128,7 @@ class ProcessPool:
         """
         outcomes: list[Outcome | None] = [None] * len(items)
         at = 0
+        sent_again = False
         while at < len(items):
             worker = self._worker(index)
             self._guard(worker, index)
@@ -148,9 +149,12 @@ class ProcessPool:
                 begun = worker.position
                 self._drop(index, worker)
                 self._check_canceled(error)
-                lost = len(places) if begun < 0 else begun + 1
+                if begun < 0 and not sent_again:  # it died before, or while it read the batch
+                    sent_again = True
+                    continue
+                lost = len(places) if begun < 0 else min(begun + 1, len(places))
                 for nth, place in enumerate(places[:lost]):
-                    outcomes[place] = (False, _death(error, nth, begun))
+                    outcomes[place] = (False, _death(error, nth, begun, len(places)))
                 at = end if lost == len(places) else places[lost]
             else:
                 _fill(outcomes, places, values, failures)
@@ -285,10 +289,12 @@ def _fill(
         outcomes[places[nth]] = (False, unpack_error(packed))
 
 
-def _death(error: WorkerDiedError, nth: int, begun: int) -> WorkerDiedError:
+def _death(error: WorkerDiedError, nth: int, begun: int, size: int) -> WorkerDiedError:
     """What the death of a worker means for item ``nth`` of its batch."""
     if nth == begun:
         what = "while it worked on this item"
+    elif begun >= size:
+        what = "before the results of its batch were handed over"
     elif nth < begun:
         what = "on a later item of the same batch, before the result of this one was handed over"
     else:

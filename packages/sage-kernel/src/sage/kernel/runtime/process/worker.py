@@ -27,8 +27,8 @@ from sage.kernel.runtime.process import frames
 from sage.kernel.runtime.process.codec import Codec
 from sage.kernel.runtime.process.remote import TransferError, pack_error
 
-IDLE = -1
-"""Progress mark while no item is being worked on."""
+NONE = -1
+"""Index in an answer about a batch of which nothing was begun."""
 
 
 class _Terminated(BaseException):
@@ -120,7 +120,7 @@ class _Work:
                 f"{type(error).__name__}: {error}; their class must be importable there"
             )
             failure.__cause__ = error
-            return True, self._codec.encode([None, [[IDLE, *pack_error(self._codec, failure)]]])[1]
+            return True, self._codec.encode([None, [[NONE, *pack_error(self._codec, failure)]]])[1]
         values: list[Any] = [None] * len(items)
         failures: list[list[Any]] = []
         if self._vectorised is None:
@@ -133,14 +133,15 @@ class _Work:
                     failures.append([i, *pack_error(self._codec, error)])
         else:
             values = self._batch(items, failures)
-        self._progress[0] = IDLE
+        # Begun and done, until the parent sends the next batch.
+        self._progress[0] = len(items)
         try:
             return self._codec.encode([values, failures])
         except Exception:  # noqa: BLE001 - find the values that cannot be sent
             return self._encode_each(values, failures)
 
     def _batch(self, items: list[Any], failures: list[list[Any]]) -> list[Any]:
-        self._progress[0] = 0
+        self._progress[0] = len(items)
         try:
             values = list(self._await(self._vectorised(items)))  # type: ignore[misc]
             if len(values) != len(items):

@@ -1,0 +1,88 @@
+"""A step in worker processes: one dispatcher thread per process, chunks of items per message."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sage.common.errors import JobCanceledError
+from sage.kernel.graph.model import Node
+from sage.kernel.runtime.binding import Functions
+from sage.kernel.runtime.channel import ChannelAborted
+from sage.kernel.runtime.failure import FailureHandler, TaskAbort, task_failed
+from sage.kernel.runtime.pooled_task import BatchWorker, CountingTask, PooledTask, Worker
+from sage.kernel.runtime.process import MESSAGE_ITEMS, ProcessPool
+
+_POOL_KINDS = {"filter": "filter", "flatmap": "flatmap"}
+
+
+class ProcessTask(CountingTask):
+    """See the module."""
+
+    def prepare(self) -> None:
+        super().prepare()
+        node = self.segment.nodes[0]
+        self.pool = ProcessPool(
+            node.specs[0],
+            workers=self.segment.width,
+            kind=_POOL_KINDS.get(node.kind, "map"),
+            operator=node.name,
+            uid=node.uid,
+            job_id=self.job.id,
+            job_name=self.job.name,
+        )
+
+    def run(self) -> None:
+        self.pool.start()
+        try:
+            super().run()
+        finally:
+            try:
+                self.pool.close()
+            except JobCanceledError:
+                pass
+            except Exception as error:  # noqa: BLE001 - the task boundary
+                self.job.closing_failed(self.segment, error)
+
+    def abort(self) -> None:
+        super().abort()
+        self.pool.cancel()
+
+    def make_worker(self, functions: Functions, handler: FailureHandler, nth: int) -> Worker:
+        return ProcessWorker(self, functions, handler, nth, self.pool)
+
+    def batch_limits(self) -> tuple[int, float | None]:
+        options = self.segment.nodes[0].options
+        return min(options.batch_size or self._most, MESSAGE_ITEMS), options.linger
+
+
+class ProcessWorker(BatchWorker):
+    """Dispatches to one process. The functions of this side are never opened."""
+
+    def __init__(
+        self,
+        task: PooledTask,
+        functions: Functions,
+        handler: FailureHandler,
+        nth: int,
+        pool: ProcessPool,
+    ) -> None:
+        super().__init__(task, functions, handler)
+        self._nth = nth
+        self._pool = pool
+
+    def open(self) -> None:
+        return
+
+    def close(self) -> None:
+        return
+
+    def call(self, items: list[Any]) -> list[tuple[bool, Any]]:
+        node: Node = self.node
+        try:
+            return self._pool.call(self._nth, items, node.options.timeout)
+        except JobCanceledError as error:
+            raise ChannelAborted from error
+        except Exception as error:  # noqa: BLE001 - the task boundary: the process could not start
+            raise TaskAbort(
+                task_failed(self.task.job.name, node, None, items[0], error)
+            ) from error
