@@ -8,33 +8,38 @@ Prints::
     call 1 done
     call 2 done
     call 4 done
-    at most 4 in flight: True
+    several in flight, at most 4: True
 """
 
 import asyncio
 
-from sage.api import LocalEnvironment
-
-in_flight = 0
-most = 0
-failed_once: set[int] = set()
+from sage.api import LocalEnvironment, MapFunction
 
 
-async def call(number: int) -> str:
-    """Stand for a model call that sometimes fails."""
-    global in_flight, most
-    in_flight += 1
-    most = max(most, in_flight)
-    try:
-        await asyncio.sleep(0.01)
-        if number == 3 or (number == 1 and number not in failed_once):
-            failed_once.add(number)
-            raise ConnectionError(f"call {number}")
-        return f"call {number} done"
-    finally:
-        in_flight -= 1
+class Call(MapFunction):
+    """Stands for calls of a server that sometimes fails."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.in_flight = 0
+        self.most = 0
+        self.failed: set[int] = set()
+
+    async def execute(self, number: int) -> str:
+        """Make one call."""
+        self.in_flight += 1
+        self.most = max(self.most, self.in_flight)
+        try:
+            await asyncio.sleep(0.01)
+            if number == 3 or (number == 1 and number not in self.failed):
+                self.failed.add(number)
+                raise ConnectionError(f"call {number}")
+            return f"call {number} done"
+        finally:
+            self.in_flight -= 1
 
 
+call = Call()
 env = LocalEnvironment("calls")
 (
     env.from_collection(range(5))
@@ -42,4 +47,4 @@ env = LocalEnvironment("calls")
     .sink(print)
 )
 env.submit().wait()
-print("at most 4 in flight:", 1 < most <= 4)
+print("several in flight, at most 4:", 1 < call.most <= 4)
