@@ -126,7 +126,7 @@ def render_text(item: Any, passages: int = 3) -> str:
         usage = item.get("usage") or {}
         if usage.get("output_tokens") is not None:
             facts.append(f"{usage.get('input_tokens')} + {usage['output_tokens']} tokens")
-        if item.get("cost") is not None:
+        if item.get("cost"):
             facts.append(f"${item['cost']:.6f}")
         for name, value in (item.get("scores") or {}).items():
             facts.append(f"{name} {'-' if value is None else format(value, '.2f')}")
