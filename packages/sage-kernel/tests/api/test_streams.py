@@ -191,7 +191,7 @@ def test_key_survives_only_steps_that_keep_the_item(env, stream):
         (lambda s: s.connect(s).join(how="sideways"), "how must be one of"),
         (lambda s: s.connect(s).join(match="any"), "match must be one of"),
         (lambda s: s.connect(s).join(window=0), "window"),
-        (lambda s: list(s), "cannot be iterated"),
+        (lambda s: [*s], "cannot be iterated"),
         (lambda s: s.union(LocalEnvironment("other").from_collection([1])), "different env"),
         (lambda s: s.iterate(lambda t: t, until=bool, max_iterations=2), "until must be"),
         (lambda s: s.iterate(lambda t: t, until=len, max_iterations=2), "body must return"),

@@ -226,5 +226,5 @@ def test_a_loop_that_no_source_feeds():
     env.from_collection([1]).discard()
     back = env.from_future("back", max_items=3)
     env.fill_future(back, back.map(lambda x: x, name="again"))
-    with pytest.raises(GraphError, match="'back'.*unreachable"):
+    with pytest.raises(GraphError, match=r"'back'.*unreachable"):
         env.check()

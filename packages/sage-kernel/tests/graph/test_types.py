@@ -1,4 +1,5 @@
 """Assignability and what is read from annotations."""
+# ruff: noqa: UP007, UP045 - both ways of writing a union are tested
 
 from __future__ import annotations
 
@@ -57,7 +58,8 @@ class Row(TypedDict):
         (int, int), (bool, int), (int, float), (Dog, Animal), (str, Any), (Any, str),
         (None, str), (str, None), (object, str), (int, Union[int, str]), (int, int | str),
         (Union[int, bool], int), (type(None), Optional[str]), (list[str], list), (list, list[str]),
-        (list[str], cabc.Iterable[str]), (list[bool], list[int]), (dict[str, int], cabc.Mapping[str, int]),
+        (list[str], cabc.Iterable[str]), (list[bool], list[int]),
+        (dict[str, int], cabc.Mapping[str, int]),
         (dict[str, int], cabc.Iterable[str]), (tuple[int, str], tuple[int, str]),
         (tuple[int, ...], cabc.Sequence[int]), (tuple[int, int], tuple[int, ...]),
         (Names, cabc.Iterable[str]), (Names, list[str]), (Box[int], Box[int]), (Dog, Sounds),

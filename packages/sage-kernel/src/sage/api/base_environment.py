@@ -255,7 +255,7 @@ class BaseEnvironment:
         Raises:
             GraphError: The graph is not valid.
         """
-        from sage.kernel.compiler import explain_plan  # noqa: PLC0415
+        from sage.kernel.compiler.explain import explain_plan  # noqa: PLC0415
 
         self.check()
         return f"{self.graph(format='text')}\n\n{explain_plan(self.stream_graph)}"

@@ -164,7 +164,7 @@ class RuntimeContext:
     def value_state(
         self, name: str, default: Any = None, *, ttl: float | None = None
     ) -> ValueState:
-        """One value per key; ``default`` is a value or zero-argument factory, ``ttl`` in seconds."""
+        """One value per key; ``default``: a value or zero-argument factory, ``ttl``: seconds."""
         return self._state_backend().value(name, default, ttl)  # type: ignore[no-any-return]
 
     def list_state(self, name: str, *, ttl: float | None = None) -> ListState:

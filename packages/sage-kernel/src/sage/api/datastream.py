@@ -168,8 +168,9 @@ class DataStream(Generic[T]):
     def key_by(self, step: Any, /, *args: Any, **options: Any) -> KeyedStream[T]:
         """The same items, with ``step(item)`` as their key.
 
-        Items of a key stay together and in order, and steps after it have keyed state. A string that names no registered operator
-        is refused: use ``lambda item: item["field"]`` for a field.
+        Items of a key stay together and in order, and steps after it have keyed state. A string
+        that names no registered operator is refused: use ``lambda item: item["field"]`` for a
+        field.
         """
         node = self._add("keyby", (make_spec(step, args, *_parts(options), "keyby"),), options)
         return KeyedStream(self._env, node, loop=self._loop)
@@ -258,7 +259,8 @@ class DataStream(Generic[T]):
     ) -> DataStream[T]:
         """Send each item through ``body`` until ``until(item)`` is true.
 
-        That is at least once and at most ``max_iterations`` times. Items loop independently of each other.
+        That is at least once and at most ``max_iterations`` times. Items loop independently of each
+        other.
 
         Args:
             body: Declares the steps of one round on the stream it is given.
@@ -344,7 +346,8 @@ class DataStream(Generic[T]):
     def reduce(self, fn: Callable[[T, T], T], **options: Any) -> DataStream[T]:
         """The running ``fn(accumulator, item)``, emitted for every item.
 
-        It is per key after ``key_by``, else over the whole stream. The first item is the first accumulator.
+        It is per key after ``key_by``, else over the whole stream. The first item is the first
+        accumulator.
         """
         return DataStream(
             self._env,

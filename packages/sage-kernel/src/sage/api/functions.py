@@ -133,7 +133,8 @@ class FilterFunction(BaseFunction, Generic[In]):
 class KeyByFunction(BaseFunction, Generic[In]):
     """Compute the key of an item.
 
-    Keys must be hashable: str, bytes, int, float, bool, None or tuples of these (partitioning uses a stable hash, not Python's salted one).
+    Keys must be hashable: str, bytes, int, float, bool, None or tuples of these (partitioning uses
+    a stable hash, not Python's salted one).
     """
 
     kind = "keyby"

@@ -110,7 +110,7 @@ def apply(spec: dict[str, Any], values: Mapping[str, Any], where: str) -> None:
                 f"{where}: no step has the id {key!r}{suggest(str(key), names)} "
                 f"(ids: config, {', '.join(names)})"
             )
-        present = owner.get("config") or {}
+        present: Any = owner.get("config") or {}
         if not isinstance(value, Mapping) or not isinstance(present, Mapping):
             raise ConfigError(f"{where}: the configuration of {key!r} must be a mapping")
         owner["config"] = _merged(present, value)
@@ -121,7 +121,7 @@ def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in over.items():
         inner = result.get(key)
         both = isinstance(inner, Mapping) and isinstance(value, Mapping)
-        result[key] = _merged(inner, value) if both else value
+        result[key] = _merged(result[key], value) if both else value
     return result
 
 

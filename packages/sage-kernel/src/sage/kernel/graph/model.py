@@ -301,7 +301,8 @@ class StreamGraph:
     def is_keyed(self, edge: Edge) -> bool:
         """Whether a key travels beside the items of ``edge``.
 
-        So it does after key_by, and further through steps that hand on the items as they are (filter, route).
+        So it does after key_by, and further through steps that hand on the items as they are
+        (filter, route).
         """
         seen: set[int] = set()
         while edge.source in self.nodes and edge.source not in seen and edge.port != DEAD_LETTER:

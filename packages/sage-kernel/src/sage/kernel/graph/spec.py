@@ -9,10 +9,11 @@
     steps:
       - {id: questions, kind: source, op: FileSource, config: {file_path: q.txt}}
       - {id: retrieve, kind: map, op: DenseRetriever, config: {top_k: 5}, inputs: [questions]}
-      - {id: out, kind: sink, op: TerminalSink, inputs: [retrieve], options: {name: out}}
+      - {id: out, kind: sink, op: TerminalSink, inputs: [retrieve], options: {timeout: 5}}
 
-``id`` is the uid of the step. An input is an id, or ``{step: id, port: name}``. Steps with several
-functions have ``ops``. ``filled_by`` of a future is an input.
+``id`` is the uid of the step, and its name unless the options have another. An input is an id, or
+``{step: id, port: name}``. Steps with several functions have ``ops``. ``filled_by`` of a future is
+an input.
 
 Predecessor: ``env.to_spec()``; successor: ``sage.kernel.graph.builder``.
 """
@@ -106,7 +107,7 @@ def _write_step(node: Node, ids: Mapping[int, str]) -> dict[str, Any]:
     options = {
         key: _write_option(key, value, node.name)
         for key, value in node.options.items()
-        if key not in _HIDDEN_OPTIONS
+        if key not in _HIDDEN_OPTIONS and not (key == "name" and value == node.uid)
     }
     if options:
         step["options"] = options
@@ -349,7 +350,7 @@ def _read_step(
             graph,
             kind,
             specs=tuple(specs),
-            options={**options, "uid": raw["id"]},
+            options={"name": raw["id"], **options, "uid": raw["id"]},
             inputs=inputs,
             params=params,
             label=_label(raw),

@@ -40,7 +40,7 @@ def render(metrics: Mapping[str, Any], previous: Mapping[str, Any] | None = None
         (status, _COLOURS.get(status, "")),
         f"  {seconds:.1f} s",
     )
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("operator", overflow="ellipsis", no_wrap=True, min_width=14)
     operators: Mapping[str, Mapping[str, Any]] = metrics.get("operators", {})
     calls = any(numbers.get("in_flight") for numbers in operators.values())
