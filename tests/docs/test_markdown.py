@@ -172,6 +172,6 @@ def test_the_readme_stays_short() -> None:
     assert "SageMath" in (ROOT / "README.md").read_text("utf-8")
 
 
-def test_the_decisions_are_numbered_without_gaps() -> None:
-    numbers = sorted(int(path.name[:4]) for path in (ROOT / "docs/adr").glob("[0-9]*.md"))
-    assert numbers == list(range(1, len(numbers) + 1))
+def test_each_decision_has_a_number_of_its_own() -> None:
+    numbers = [path.name[:4] for path in (ROOT / "docs/adr").glob("[0-9]*.md")]
+    assert len(numbers) == len(set(numbers)) > 0
