@@ -1,13 +1,14 @@
-"""What the engine costs per item on work that needs no I/O, against a plain loop in the same process.
+"""What the engine costs per item without I/O, against a plain loop in the same process.
 
     python benchmarks/engine/cpu.py [W1 W2 ...] [--n 300000] [--rounds 7]
 
-Each round times the plain loop and the pipeline in turn; the ratio of a round is pipeline over plain. Printed
-are the median and the smallest of the rounds, in wall and in CPU time of the process.
+Each round times the plain loop and the pipeline in turn; the ratio of a round is pipeline over
+plain. Printed are the median and the smallest of the rounds, in wall and in CPU time of the
+process.
 
-W1  5 maps + filter + sum, fused: functions the engine cannot look into ("opaque"), and simple ones.
-W2  the same with fusion off: every stage its own thread.
-W3  running sum per key, 10,000 keys, every update emitted: by ``aggregate``, by a ``ValueState`` class, and
+W1  5 maps + filter + sum, fused: functions the engine cannot look into ("opaque"), and simple
+ones. W2  the same with fusion off: every stage its own thread. W3  running sum per key, 10,000
+keys, every update emitted: by ``aggregate``, by a ``ValueState`` class, and
     by a function that keeps its own dictionary.
 W6  branch in two and join by id: ``match="all"`` keeps both sides, ``match="one"`` pairs once.
 """
@@ -56,7 +57,7 @@ def opaque(function: Callable[[int], int]) -> Callable[[int], int]:
     """The same function with a body the engine cannot paste: two statements."""
     body = BODIES[function.__name__]
     scope: dict[str, Callable[[int], int]] = {}
-    exec(f"def f(x):\n    y = {body}\n    return y\n", scope)  # noqa: S102 - our own text
+    exec(f"def f(x):\n    y = {body}\n    return y\n", scope)
     return scope["f"]
 
 
@@ -184,7 +185,14 @@ WORK: dict[str, list[tuple[str, Callable[[int], int], Callable[[int], int], floa
         ("opaque callables", lambda n: plain_chain(n, OPAQUE), lambda n: chain(n, OPAQUE), 1.15),
         ("inlined", plain_chain, lambda n: chain(n, STEPS), 0.60),
     ],
-    "W2": [("every stage a thread", lambda n: plain_chain(n, OPAQUE), lambda n: chain(n, OPAQUE, fusion=False), 2.5)],
+    "W2": [
+        (
+            "every stage a thread",
+            lambda n: plain_chain(n, OPAQUE),
+            lambda n: chain(n, OPAQUE, fusion=False),
+            2.5,
+        )
+    ],
     "W3": [
         ("aggregate", plain_keyed, lambda n: keyed(n, "aggregate"), 1.5),
         ("value state class", plain_keyed, lambda n: keyed(n, "class"), 1.5),

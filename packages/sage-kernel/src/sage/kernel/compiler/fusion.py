@@ -131,11 +131,12 @@ class _Planner:
             if any((node.id, i) in self.plan.key_of for i in range(len(node.inputs))):
                 if node.kind in KEYED_KINDS:
                     flags[node.id].add("uses_key")
-                elif node.kind not in ("filter", "keyby", "union") and any(
-                    traits.is_step_object(spec) for spec in node.specs
+                elif (
+                    node.kind not in ("filter", "keyby", "union")
+                    and any(traits.is_step_object(spec) for spec in node.specs)
+                    and "async" not in flags[node.id]
                 ):
-                    if "async" not in flags[node.id]:
-                        flags[node.id] |= {"uses_key", "context_key"}
+                    flags[node.id] |= {"uses_key", "context_key"}
         for node in self.plan.nodes.values():
             if "uses_key" in flags[node.id]:
                 for index in range(len(node.inputs)):
@@ -287,9 +288,9 @@ class _Planner:
             after[self.plan.segment_of[channel.source].id].add(
                 self.plan.segment_of[channel.target].id
             )
-        for start in after:
+        for start, direct in after.items():
             seen: set[int] = set()
-            todo = list(after[start])
+            todo = list(direct)
             while todo:
                 current = todo.pop()
                 if current not in seen:

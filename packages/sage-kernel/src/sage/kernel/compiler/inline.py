@@ -1,10 +1,10 @@
 """Inlining of simple functions into the generated code, where that is provably equivalent.
 
-A function of one or two parameters that is a lambda, or a ``def`` of one statement, is inlined when its source can
-be found and, compiled again, gives the very same byte code and constants. Its expression may name its
-parameter, variables of the enclosing function (read through the same cell as the function reads them) and
-globals (read from the same dictionary at the same moment). Builtins are not inlined: a global of the same
-name could appear later. Everything else is called.
+A function of one or two parameters that is a lambda, or a ``def`` of one statement, is inlined
+when its source can be found and, compiled again, gives the very same byte code and constants. Its
+expression may name its parameter, variables of the enclosing function (read through the same cell
+as the function reads them) and globals (read from the same dictionary at the same moment).
+Builtins are not inlined: a global of the same name could appear later. Everything else is called.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ class ChannelPlan:
 
     def __init__(
         self,
-        id: int,
+        id: int,  # noqa: A002 - the field's word, as in the graph model
         source: int,
         port: str | None,
         target: int,
@@ -67,7 +67,14 @@ class SegmentPlan:
         "width",
     )
 
-    def __init__(self, id: int, mode: str, *, width: int = 1, ordered: bool = True) -> None:
+    def __init__(
+        self,
+        id: int,  # noqa: A002 - as above
+        mode: str,
+        *,
+        width: int = 1,
+        ordered: bool = True,
+    ) -> None:
         self.id = id
         self.mode = mode
         self.nodes: list[Node] = []

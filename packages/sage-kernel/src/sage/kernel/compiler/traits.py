@@ -26,7 +26,7 @@ def code_of(function: Any) -> Any:
             return code
         inner = getattr(function, "__func__", None) or getattr(function, "func", None)
         if inner is None and not isinstance(function, type):
-            inner = getattr(type(function), "__call__", None)
+            inner = getattr(type(function), "__call__", None)  # noqa: B004 - the function
             if type(inner).__name__ in ("wrapper_descriptor", "method-wrapper"):
                 return None
         function = inner
@@ -43,7 +43,7 @@ def method_of(spec: FunctionSpec, kind: str) -> Any:
     if method is None:
         method = getattr(target, "execute", None)
     if method is None and spec.is_class:
-        method = getattr(target, "__call__", None)
+        method = getattr(target, "__call__", None)  # noqa: B004 - the function
     return method if method is not None else target
 
 

@@ -1,8 +1,8 @@
 """Asynchronous steps: long-lived workers on the event loop, one in-flight budget per segment.
 
-Workers are made one by one as long as items wait, up to the width of the segment; each takes an item,
-awaits the one coroutine of all fused steps, and releases the result, in the order of the input unless the
-step says ``ordered=False``. Nothing here makes a task per item.
+Workers are made one by one as long as items wait, up to the width of the segment; each takes an
+item, awaits the one coroutine of all fused steps, and releases the result, in the order of the
+input unless the step says ``ordered=False``. Nothing here makes a task per item.
 """
 
 from __future__ import annotations

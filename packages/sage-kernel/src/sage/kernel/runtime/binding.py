@@ -1,7 +1,7 @@
 """The functions of one subtask: made, opened, wrapped for what their options ask, and closed.
 
-Constructors run when the job is submitted, so that a wrong configuration is reported at once; ``open``
-and ``close`` run on the thread (or loop) that runs the step.
+Constructors run when the job is submitted, so that a wrong configuration is reported at once;
+``open`` and ``close`` run on the thread (or loop) that runs the step.
 """
 
 from __future__ import annotations
@@ -242,8 +242,8 @@ def timed_async(call: Any, seconds: float, name: str) -> Any:
 class TimedCall:
     """A sync call with a time limit, run on a helper thread.
 
-    Python cannot interrupt a running call: after a timeout the helper is left to finish by itself (its
-    result is dropped) and the next call gets a new helper.
+    Python cannot interrupt a running call: after a timeout the helper is left to finish by itself
+    (its result is dropped) and the next call gets a new helper.
     """
 
     __slots__ = ("_call", "_name", "_requests", "_seconds", "_stopped")

@@ -1,10 +1,10 @@
 """Bounded channels between tasks: the reader takes everything that is there.
 
 One producer, one consumer. A record is appended to the open list (``items``), which the generated
-code does itself; the reader copies a slice and deletes it. Under the global interpreter lock (or the
-per-list lock of free-threaded builds) each of these steps is atomic, so no lock is taken while both
-sides are busy. Only a side that has to wait takes part in a hand-shake: it says that it waits, looks
-again, and sleeps on a lock that the other side releases. No timers, no polling.
+code does itself; the reader copies a slice and deletes it. Under the global interpreter lock (or
+the per-list lock of free-threaded builds) each of these steps is atomic, so no lock is taken while
+both sides are busy. Only a side that has to wait takes part in a hand-shake: it says that it
+waits, looks again, and sleeps on a lock that the other side releases. No timers, no polling.
 
 ``limit`` bounds the records that are in the channel or in the reader's hands; the reader takes at
 most half of it at a time, so that the producer can fill the other half meanwhile.

@@ -1,7 +1,8 @@
 """What happens to an item whose step raised: retry, fall back, skip, dead-letter, or end the job.
 
-The generated code calls ``FailureHandler.handle`` (or ``handle_async``) at the very call that failed,
-with the input of that call, and goes on with the value it returns or skips the item on ``SKIP``.
+The generated code calls ``FailureHandler.handle`` (or ``handle_async``) at the very call that
+failed, with the input of that call, and goes on with the value it returns or skips the item on
+``SKIP``.
 """
 
 from __future__ import annotations

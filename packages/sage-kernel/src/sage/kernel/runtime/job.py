@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from time import perf_counter, time
 from typing import Any
 
@@ -218,6 +219,11 @@ class Job:
     # ------------------------------------------------------------------ for the tasks
 
     @property
+    def config(self) -> dict[str, Any]:
+        """Configuration of the environment."""
+        return self._graph.config
+
+    @property
     def stopping(self) -> bool:
         """Sources stop pulling: the job fails or is canceled."""
         return self._stop_sources
@@ -255,7 +261,7 @@ class Job:
                 from sage.kernel.runtime.loop import JobLoop  # noqa: PLC0415 - asyncio costs 60 ms
 
                 self._loop = JobLoop(self.name)
-                from sage.kernel.runtime.local.exit import hook  # noqa: PLC0415
+                from sage.kernel.runtime.exit import hook  # noqa: PLC0415
 
                 hook(again=True)
             return self._loop
@@ -302,7 +308,7 @@ class Job:
         """Write an item that failed for good."""
         with self._lock:
             if self._dead_letters is None:
-                from sage.kernel.runtime.local.letters import open_dead_letters  # noqa: PLC0415
+                from sage.kernel.runtime.letters import open_dead_letters  # noqa: PLC0415
 
                 self._dead_letters = open_dead_letters(self._graph.config, self.name, self.id)
         self._dead_letters.write(
@@ -337,7 +343,7 @@ class Job:
         for task in asynchronous:
             task.connect(self.loop())  # type: ignore[attr-defined]
         for task in asynchronous:
-            self.loop().start(task.run(), lambda future, t=task: self._async_done(t, future))  # type: ignore[attr-defined]
+            self.loop().start(task.run(), partial(self._async_done, task))  # type: ignore[attr-defined]
         for task in tasks:
             if not task.asynchronous:
                 threading.Thread(

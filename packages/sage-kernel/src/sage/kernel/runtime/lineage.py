@@ -1,9 +1,9 @@
 """Where a record came from, kept per batch and resolved only when somebody asks.
 
 A record id is ``source-uid:offset``; an expansion adds ``/n`` for the n-th output of its parent; a
-window, join or other stateful step starts ids of its own, ``step-uid:n``. Nothing is kept per record on
-the way: a batch that maps one to one shares the lineage of its input, and one that drops or expands
-has a list of parent positions.
+window, join or other stateful step starts ids of its own, ``step-uid:n``. Nothing is kept per
+record on the way: a batch that maps one to one shares the lineage of its input, and one that drops
+or expands has a list of parent positions.
 """
 
 from __future__ import annotations
@@ -32,8 +32,9 @@ class OriginLineage:
 
 
 class DerivedLineage:
-    """Outputs of a segment that drops or expands: ``parents[i]`` is the input position of output
-    ``i``. The list may still grow while the batch is being made.
+    """Outputs of a segment that drops or expands.
+
+    ``parents[i]`` is the input position of output ``i``; the list may still grow meanwhile.
     """
 
     __slots__ = ("expands", "offset", "parent", "parents")
@@ -58,7 +59,7 @@ class DerivedLineage:
 
 
 class ConcatLineage:
-    """Lineage of a batch that was taken from several runs: ``(first position, lineage, offset)``."""
+    """Lineage of a batch taken from several runs: ``(first position, lineage, offset)``."""
 
     __slots__ = ("runs",)
 

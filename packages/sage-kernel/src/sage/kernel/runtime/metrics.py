@@ -1,8 +1,8 @@
 """Numbers per step, gathered without touching the common path.
 
-Counts come from counters of the generated code, added once per batch; what a map puts out is what it
-took in, so it has no counter. Latencies are sampled: every n-th batch, and every batch of a slow step,
-runs the variant of the code that times each call.
+Counts come from counters of the generated code, added once per batch; what a map puts out is what
+it took in, so it has no counter. Latencies are sampled: every n-th batch, and every batch of a
+slow step, runs the variant of the code that times each call.
 """
 
 from __future__ import annotations

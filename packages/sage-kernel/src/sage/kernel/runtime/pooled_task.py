@@ -1,8 +1,8 @@
 """Several threads that share one inbox: parallel steps, vectorised steps, steps in processes.
 
-Each worker takes a chunk under the lock, works on it without the lock and releases its results, in the
-order of the input unless the step says ``ordered=False``. When an item fails for good, all items before
-it are still put out.
+Each worker takes a chunk under the lock, works on it without the lock and releases its results, in
+the order of the input unless the step says ``ordered=False``. When an item fails for good, all
+items before it are still put out.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ class Chunk:
     ) -> None:
         self.seq = seq
         self.items = items
-        self.lineage, self.offset = lineage if lineage is not None else (None, 0)
+        self.lineage: Lineage | None = lineage[0] if lineage is not None else None
+        self.offset = lineage[1] if lineage is not None else 0
         self.index = at
 
 
@@ -189,7 +190,7 @@ class Worker:
         self.functions.open()
 
     def work(self, chunk: Chunk, results: list[Result]) -> None:
-        """Append a result per item of the chunk, in order; raise ``TaskAbort`` at one that fails."""
+        """Append a result per item of the chunk; raise ``TaskAbort`` at one that fails."""
         raise NotImplementedError
 
     def close(self) -> None:
@@ -238,7 +239,9 @@ class ParallelTask(PooledTask):
 class BatchWorker(Worker):
     """Runs one step on whole chunks; ``call`` gives ``(ok, value or exception)`` per item."""
 
-    def __init__(self, task: PooledTask, functions: Functions, handler: FailureHandler) -> None:
+    task: CountingTask
+
+    def __init__(self, task: CountingTask, functions: Functions, handler: FailureHandler) -> None:
         super().__init__(task, functions, handler)
         self.node = task.segment.nodes[0]
         self._targets = [channel.id for channel in task.segment.outputs]

@@ -9,7 +9,7 @@ from sage.kernel.graph.model import Node
 from sage.kernel.runtime.binding import Functions
 from sage.kernel.runtime.channel import ChannelAborted
 from sage.kernel.runtime.failure import FailureHandler, TaskAbort, task_failed
-from sage.kernel.runtime.pooled_task import BatchWorker, CountingTask, PooledTask, Worker
+from sage.kernel.runtime.pooled_task import BatchWorker, CountingTask, Worker
 from sage.kernel.runtime.process import MESSAGE_ITEMS, ProcessPool
 
 _POOL_KINDS = {"filter": "filter", "flatmap": "flatmap"}
@@ -29,6 +29,7 @@ class ProcessTask(CountingTask):
             uid=node.uid,
             job_id=self.job.id,
             job_name=self.job.name,
+            config=self.job.config,
         )
 
     def run(self) -> None:
@@ -60,7 +61,7 @@ class ProcessWorker(BatchWorker):
 
     def __init__(
         self,
-        task: PooledTask,
+        task: CountingTask,
         functions: Functions,
         handler: FailureHandler,
         nth: int,
@@ -82,7 +83,5 @@ class ProcessWorker(BatchWorker):
             return self._pool.call(self._nth, items, node.options.timeout)
         except JobCanceledError as error:
             raise ChannelAborted from error
-        except Exception as error:  # noqa: BLE001 - the task boundary: the process could not start
-            raise TaskAbort(
-                task_failed(self.task.job.name, node, None, items[0], error)
-            ) from error
+        except Exception as error:
+            raise TaskAbort(task_failed(self.task.job.name, node, None, items[0], error)) from error

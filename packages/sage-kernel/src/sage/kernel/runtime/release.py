@@ -64,12 +64,13 @@ class Release:
         if seq != self.next:
             self._waiting[seq] = results
             return
-        while results is not None:
+        due: list[Result] | None = results
+        while due is not None:
             if self.stop_at is not None and self.next > self.stop_at:
                 return
-            self._emit(results)
+            self._emit(due)
             self.next += 1
-            results = self._waiting.pop(self.next, None)  # type: ignore[assignment]
+            due = self._waiting.pop(self.next, None)
 
     def _emit(self, results: list[Result]) -> None:
         for lineage, offset, outs in results:

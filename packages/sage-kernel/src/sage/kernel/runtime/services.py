@@ -344,10 +344,9 @@ def _takes_context(method: Callable[..., Any]) -> bool:
 
 
 def _is_function(target: Any) -> bool:
-    from functools import partial  # noqa: PLC0415
-    from types import BuiltinFunctionType, FunctionType, MethodType  # noqa: PLC0415
+    from sage.kernel.graph.services import is_factory  # noqa: PLC0415
 
-    return isinstance(target, FunctionType | MethodType | BuiltinFunctionType | partial)
+    return is_factory(target)
 
 
 def _method_names(instance: Any) -> list[str]:

@@ -12,8 +12,9 @@ from time import perf_counter, time
 from typing import Any
 
 from sage.api.functions import StopSignal
-from sage.kernel.compiler.codegen import OPERATOR_KINDS, SegmentCode, is_one_to_one
+from sage.kernel.compiler.codegen import OPERATOR_KINDS, SegmentCode
 from sage.kernel.compiler.inline import Inlined, inline_body
+from sage.kernel.compiler.writer import is_one_to_one
 from sage.kernel.graph.model import Node
 from sage.kernel.runtime.channel import ChannelAborted
 from sage.kernel.runtime.failure import SKIP, TaskAbort, task_failed
@@ -62,8 +63,10 @@ class SyncTask(Task):
         self._env = self.code_env(self.functions, self._handler)
         self._pulled_now = [0]
         self._env["N"] = self._pulled_now
-        self._env["STATE"] = state = {}
-        self._env["INIT"] = initial = {}
+        state: dict[int, Any] = {}
+        self._env["STATE"] = state
+        initial: dict[int, Any] = {}
+        self._env["INIT"] = initial
         self._env["OP"] = self._operators
         self._env["parents"] = {cid: parents.append for cid, parents in self._parents.items()}
         for node in self.segment.nodes:
@@ -358,8 +361,9 @@ def _plain(node: Node) -> bool:
 
 
 def iterate(source: Any, job: Any) -> Iterator[Any]:
-    """An iterator over whatever a source step is: function object, callable or iterable, also
-    asynchronous ones (pulled through the job's event loop).
+    """An iterator over whatever a source step is: function object, callable or iterable.
+
+    Asynchronous ones are pulled through the job's event loop.
     """
     if hasattr(source, "run") and hasattr(source, "open"):
         source = source.run()

@@ -1,6 +1,7 @@
-"""Tables of the generated hash join, one per side: key -> the value itself, or a ``Many`` where a key has
-several. (One table of ``[left, right]`` lists was measured twice as slow: the lists burden the garbage
-collector.)
+"""Tables of the generated hash join, one per side.
+
+Key -> the value itself, or a ``Many`` where a key has several. (One table of ``[left, right]``
+lists was measured twice as slow: the lists burden the garbage collector.)
 """
 
 from __future__ import annotations

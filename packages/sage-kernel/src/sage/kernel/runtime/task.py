@@ -1,7 +1,8 @@
 """What all tasks share: functions, generated code, channels, metrics, life cycle.
 
-A task runs one subtask of one segment. Subclasses: ``sync_task`` (one thread), ``parallel_task`` (several
-threads), ``batch_task`` (vectorised steps and processes), ``async_task`` (the event loop).
+A task runs one subtask of one segment. Subclasses: ``sync_task`` (one thread), ``parallel_task``
+(several threads), ``batch_task`` (vectorised steps and processes), ``async_task`` (the event
+loop).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from time import perf_counter
 from typing import Any
 
 from sage.api.context import RuntimeContext
-from sage.kernel.compiler import codegen
+from sage.kernel.compiler import writer
 from sage.kernel.compiler.model import ChannelPlan, ExecutionGraph, SegmentPlan
 from sage.kernel.graph.model import Node
 from sage.kernel.runtime.binding import Functions
@@ -64,7 +65,8 @@ class Task:
         count = self.segment.subtasks if nth is None else self.segment.width
 
         def context(node: Node) -> RuntimeContext:
-            return self.job.make_context(node, index, count, self.record_id)
+            made: RuntimeContext = self.job.make_context(node, index, count, self.record_id)
+            return made
 
         return Functions(self.job, self.segment.nodes, context, asynchronous=self.asynchronous)
 
@@ -88,15 +90,15 @@ class Task:
         if self.guard is not None:
             self.gate.before_wait(self.guard.check)
 
-    def load(self, generated: codegen.Generated, env: dict[str, Any], label: str) -> Any:
+    def load(self, generated: writer.Generated, env: dict[str, Any], label: str) -> Any:
         """Compile generated code with counters of its own."""
         counts = [0] * len(generated.counters)
         self.counters.append((generated.counters, counts))
         name = f"{self.job.name}/segment-{self.segment.id}/{label}"
-        return codegen.load(generated, {**env, "K": counts}, name)
+        return writer.load(generated, {**env, "K": counts}, name)
 
     def code_env(self, functions: Functions, handler: FailureHandler) -> dict[str, Any]:
-        """Names that generated code refers to; see ``sage.kernel.compiler.codegen``."""
+        """Names that generated code refers to; see ``sage.kernel.compiler.writer``."""
         from itertools import islice  # noqa: PLC0415 - built in
 
         def no_route(node_id: int, name: Any, value: Any) -> None:
@@ -106,8 +108,8 @@ class Task:
                 node,
                 value,
                 LookupError(
-                    f"route {node.name!r} returned {name!r}, which is none of its routes ({ports}); "
-                    "add that route, or read .default"
+                    f"route {node.name!r} returned {name!r}, which is none of its routes "
+                    f"({ports}); add that route, or read .default"
                 ),
                 None,
             )
@@ -174,8 +176,9 @@ class Task:
         return lineage.resolve(offset + n)
 
     def record_id(self) -> str | None:
-        """Id of the record being worked on, from inside a user's call: found in the frame of the
-        generated code, so that nothing is kept for it per record.
+        """Id of the record being worked on, from inside a user's call.
+
+        Found in the frame of the generated code, so that nothing is kept for it per record.
         """
         frame = sys._getframe(1)
         while frame is not None:

@@ -11,8 +11,8 @@ from sage.kernel.compiler.fusion import plan_execution
 from sage.kernel.compiler.model import ExecutionGraph, SegmentPlan
 from sage.kernel.graph.model import StreamGraph
 from sage.kernel.runtime.channel import DEFAULT_BYTES, DEFAULT_CAPACITY, Channel
+from sage.kernel.runtime.exit import track
 from sage.kernel.runtime.job import Job
-from sage.kernel.runtime.local.exit import track
 from sage.kernel.runtime.loops import LoopGuard
 from sage.kernel.runtime.sync_task import SyncTask
 from sage.kernel.runtime.task import Task
@@ -21,8 +21,8 @@ from sage.kernel.runtime.task import Task
 def submit_local(graph: StreamGraph) -> Job:
     """Compile a validated graph and start it.
 
-    Functions are constructed here, so that a wrong configuration raises before anything runs; services
-    start before the tasks.
+    Functions are constructed here, so that a wrong configuration raises before anything runs;
+    services start before the tasks.
 
     Raises:
         ConfigError: The configuration of a step is wrong.

@@ -1,7 +1,8 @@
 """The interpreter waits for running jobs at its end.
 
-Task threads are daemons, so that a failed interpreter start-up or ``os._exit`` never hangs on them. The
-hook runs before ``concurrent.futures`` forbids new work, because async steps may still need it.
+Task threads are daemons, so that a failed interpreter start-up or ``os._exit`` never hangs on
+them. The hook runs before ``concurrent.futures`` forbids new work, because async steps may still
+need it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where a local job keeps its dead letters: ``dead_letter_dir`` of the configuration, or SAGE's state folder."""
+"""Where a local job keeps its dead letters: ``dead_letter_dir``, or SAGE's state folder."""
 
 from __future__ import annotations
 
