@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 
+from sage.api import LocalEnvironment
 from sage.common.errors import ConfigError
+from sage.lib.io.sink import MemorySink
 from sage.lib.rag.retriever import BM25Retriever, DenseRetriever, HybridRetriever
 from sage.lib.types import Document, Query
 from sage.middleware.services.memory.memory_manager import MemoryManager
@@ -45,6 +47,37 @@ def test_filters_and_thresholds(collection, run_step):
     assert none.passages == ()
     (mode,) = run_step(DenseRetriever({**dense, "mode": "bm25"}), "Nile")
     assert [d.id for d in mode.passages] == ["nile"]
+
+
+class Memory:
+    """What a retriever needs of the service ``memory_service``."""
+
+    def __init__(self, data_dir):
+        self._manager = MemoryManager(data_dir)
+        self.asked = 0
+
+    def list_collections(self):
+        return self._manager.list_collections()
+
+    def retrieve(self, name, query, **options):
+        self.asked += 1
+        return self._manager.connect_collection(name).retrieve(query, **options)
+
+    def close(self):
+        self._manager.close()
+
+
+def test_the_memory_service_of_the_job_is_used_when_there_is_one(collection):
+    memory, sink = Memory(collection["data_dir"]), MemorySink()
+    env = LocalEnvironment("service")
+    env.register_service("memory_service", memory)
+    env.from_collection(["capital of France", "Nile"]).map(
+        HybridRetriever, {"collection_name": "facts", "top_k": 1}
+    ).sink(sink)
+    env.submit().wait()
+    memory.close()
+    assert [found.passages[0].id for found in sink.items] == ["fr", "nile"]
+    assert memory.asked == 2
 
 
 def test_a_missing_collection_says_how_to_make_it(collection, context):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import attrs
 
@@ -52,6 +53,8 @@ class Reader:
     def __init__(self, language: str = "en", sentences: int = 3) -> None:
         self._analyzer = Analyzer(language)
         self._sentences = sentences
+        # The same passages come back for many questions.
+        self._parsed = lru_cache(maxsize=1024)(self._parse)
 
     def read(self, question: str, passages: Sequence[tuple[str, float]]) -> Reading | None:
         """The best span, or ``None`` when no passage shares a word with the question.
@@ -104,11 +107,9 @@ class Reader:
         rows = []
         frequency: Counter[str] = Counter()
         for index, (text, share) in enumerate(passages):
-            for start, end in sentence_bounds(text):
-                words = tokens(text, start, end)
-                terms = [self._term(word.text) for word in words]
-                frequency.update({term for term in terms if term is not None})
-                rows.append((index, share, start, end, words, terms))
+            for start, end, words, terms, bag in self._parsed(text):
+                frequency.update(bag)
+                rows.append((index, share, start, end, words, terms, bag))
         rarity = {t: math.log(1 + len(rows) / n) for t, n in frequency.items()}
         asked: dict[str, float] = {}
         for word in tokens(question, 0, len(question)):
@@ -116,14 +117,23 @@ class Reader:
             if term is not None:
                 asked[term] = rarity.get(term, 0.0)
         ranked = []
-        for index, share, start, end, words, terms in rows:
-            bag = {term for term in terms if term is not None}
-            value = sum(asked[term] for term in bag if term in asked)
+        for index, share, start, end, words, terms, bag in rows:
+            value = sum(weight for term, weight in asked.items() if term in bag)
             if value > 0:
                 score = value / (1 + 0.01 * len(bag)) + 3.0 * share
                 ranked.append((score, index, start, end, words, terms))
         ranked.sort(key=lambda row: -row[0])
         return ranked, asked, rarity
+
+    def _parse(
+        self, text: str
+    ) -> list[tuple[int, int, list[Token], list[str | None], frozenset[str]]]:
+        found = []
+        for start, end in sentence_bounds(text):
+            words = tokens(text, start, end)
+            terms = [self._term(word.text) for word in words]
+            found.append((start, end, words, terms, frozenset(t for t in terms if t is not None)))
+        return found
 
     def _term(self, word: str) -> str | None:
         if not (word[0].isalnum() or word[0] in "$£€"):
