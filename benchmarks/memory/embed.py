@@ -6,8 +6,8 @@
 ``DATA_DIR`` holds one folder per data set with ``corpus.jsonl`` (id, title, text),
 ``queries.jsonl`` (id, text) and ``qrels.tsv`` (query, document, grade). Printed per model: nDCG@10
 of exact cosine search, over at most ``--queries`` queries, evenly spaced; seconds to load; then,
-for texts of 100 to 180 characters, CPU milliseconds and median wall milliseconds of one at a time, and CPU
-milliseconds of 32 at a time. The cache is off.
+for texts of 100 to 180 characters, CPU milliseconds and median wall milliseconds of one at a time,
+and CPU milliseconds of 32 at a time. The cache is off.
 """
 
 from __future__ import annotations
