@@ -14,7 +14,7 @@ from typing import Any
 
 from sage.kernel.compiler import traits
 from sage.kernel.compiler.model import ChannelPlan, ExecutionGraph, SegmentPlan
-from sage.kernel.graph.model import Edge, Node, StreamGraph
+from sage.kernel.graph.model import DEAD_LETTER, Edge, Node, StreamGraph
 
 DEFAULT_IN_FLIGHT = 32
 """Items in flight of an async segment when neither the step nor the environment says."""
@@ -112,9 +112,10 @@ class _Planner:
         for node in self.plan.nodes.values():
             for index, (edge, _) in enumerate(self.edges[node.id]):
                 up = self.plan.nodes[edge.source]
-                while up.kind == "filter":
-                    up = self.plan.nodes[self.edges[up.id][0][0].source]
-                if up.kind == "keyby":
+                while up.kind == "filter" and edge.port != DEAD_LETTER:
+                    edge, _ = self.edges[up.id][0]  # noqa: PLW2901 - one step up
+                    up = self.plan.nodes[edge.source]
+                if up.kind == "keyby" and edge.port != DEAD_LETTER:
                     self.plan.key_of[node.id, index] = up
 
     def _set_flags(self) -> None:
@@ -212,6 +213,8 @@ class _Planner:
             return "starts a thread: it is a source", None
         if any(feedback for _, feedback in edges):
             return "reads feedback, so it has an inbox of its own", None
+        if any(edge.port == DEAD_LETTER for edge, _ in edges):
+            return "reads dead letters, so it has an inbox of its own", None
         hosts = {self.plan.segment_of[edge.source].id for edge, _ in edges}
         host = self.plan.segments[next(iter(hosts))]
         problem = ""

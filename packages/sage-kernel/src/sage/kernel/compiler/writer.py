@@ -10,7 +10,7 @@ from typing import Any
 
 from sage.kernel.compiler.inline import Inlined
 from sage.kernel.compiler.model import ChannelPlan, ExecutionGraph, SegmentPlan
-from sage.kernel.graph.model import Node
+from sage.kernel.graph.model import DEAD_LETTER, Node
 
 
 class Generated:
@@ -60,9 +60,10 @@ class CodeWriter:
         self.gated = segment.mode in ("async", "parallel")
         self.outputs: dict[int, list[ChannelPlan]] = {}
         for channel in segment.outputs:
-            self.outputs.setdefault(channel.source, []).append(channel)
+            if channel.port != DEAD_LETTER:
+                self.outputs.setdefault(channel.source, []).append(channel)
         self.one_to_one = is_one_to_one(plan, segment)
-        self.parents = lineage and bool(segment.outputs) and not self.one_to_one and not self.gated
+        self.parents = lineage and bool(self.outputs) and not self.one_to_one and not self.gated
         self.lines: list[str] = []
         self.names: dict[str, str] = {}
         self.counters: list[str] = []

@@ -53,9 +53,11 @@ class FailureHandler:
         steps: Metrics by node id.
         locate: Finds the record id for what the generated code knows of its position.
         again: Calls the function of a node once more: ``again(node id, value, key)``.
+        fallbacks: Fallback operators by node id.
+        send: Hands a dead letter to the streams that read them.
     """
 
-    __slots__ = ("_again", "_fallbacks", "_job", "_locate", "_nodes", "_steps")
+    __slots__ = ("_again", "_fallbacks", "_job", "_locate", "_nodes", "_send", "_steps")
 
     def __init__(
         self,
@@ -65,6 +67,7 @@ class FailureHandler:
         locate: Callable[[Any], str | None],
         again: Callable[[Any, Any, Any], Any],
         fallbacks: dict[int, Callable[[Any], Any]],
+        send: Callable[[Node, dict[str, Any]], None],
     ) -> None:
         self._job = job
         self._nodes = nodes
@@ -72,6 +75,7 @@ class FailureHandler:
         self._locate = locate
         self._again = again
         self._fallbacks = fallbacks
+        self._send = send
 
     def handle(
         self, ident: Any, value: Any, error: Exception, n: Any, key: Any, partial: bool = False
@@ -163,7 +167,7 @@ class FailureHandler:
             return SKIP
         if policy == "dead_letter":
             step.dead_letters += 1
-            self._job.dead_letter(node, self._locate(n), value, error, attempts)
+            self._send(node, self._job.dead_letter(node, self._locate(n), value, error, attempts))
             return SKIP
         raise self._abort(node, value, error, n) from error
 

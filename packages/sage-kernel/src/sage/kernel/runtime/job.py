@@ -126,7 +126,7 @@ class Job:
         return self
 
     def cancel(self, wait: bool = True, timeout: float | None = None) -> bool:
-        """Stop now: nothing more is pulled, waiting steps wake, running user calls end by themselves.
+        """Stop now: nothing more is pulled, waiting steps wake, running calls end by themselves.
 
         Args:
             wait: Return only when the job has ended (not from inside a step).
@@ -304,14 +304,14 @@ class Job:
 
     def dead_letter(
         self, node: Node, item_id: str | None, item: Any, error: Exception, attempts: int
-    ) -> None:
-        """Write an item that failed for good."""
+    ) -> dict[str, Any]:
+        """Write an item that failed for good; returns the letter."""
         with self._lock:
             if self._dead_letters is None:
                 from sage.kernel.runtime.letters import open_dead_letters  # noqa: PLC0415
 
                 self._dead_letters = open_dead_letters(self._graph.config, self.name, self.id)
-        self._dead_letters.write(
+        letter: dict[str, Any] = self._dead_letters.write(
             job=self.id,
             operator=node.name,
             uid=node.uid,
@@ -320,6 +320,7 @@ class Job:
             error=error,
             attempts=attempts,
         )
+        return letter
 
     def closing_failed(self, segment: SegmentPlan, error: Exception) -> None:
         """A step's ``close`` raised: the job fails with it unless it fails already."""

@@ -12,6 +12,7 @@ from time import perf_counter, time
 from typing import Any
 
 from sage.kernel.compiler.codegen import SegmentCode
+from sage.kernel.graph.model import Node
 from sage.kernel.runtime.binding import Functions
 from sage.kernel.runtime.channel import ChannelAborted
 from sage.kernel.runtime.failure import SKIP, FailureHandler, TaskAbort
@@ -46,6 +47,7 @@ class PooledTask(Task):
         super().prepare()
         self._taking = threading.Lock()
         self._turn = threading.Condition()
+        self._sending = threading.Lock()
         self._seq = 0
         self._most = 1
         self._failed: tuple[int, TaskAbort] | None = None
@@ -174,6 +176,11 @@ class PooledTask(Task):
         elif seconds > 0.002 and self._most > 1:
             self._most = max(1, self._most // 2)
 
+    def send_letter(self, node: Node, letter: dict[str, Any]) -> None:
+        if self.letters:
+            with self._sending:
+                super().send_letter(node, letter)
+
     def in_flight(self) -> int:
         return self._working
 
@@ -244,8 +251,9 @@ class BatchWorker(Worker):
     def __init__(self, task: CountingTask, functions: Functions, handler: FailureHandler) -> None:
         super().__init__(task, functions, handler)
         self.node = task.segment.nodes[0]
-        self._targets = [channel.id for channel in task.segment.outputs]
-        self._ports = {channel.id: channel.port for channel in task.segment.outputs}
+        outputs = [channel for channel in task.segment.outputs if channel.id in task.outputs]
+        self._targets = [channel.id for channel in outputs]
+        self._ports = {channel.id: channel.port for channel in outputs}
 
     def call(self, items: list[Any]) -> list[tuple[bool, Any]]:
         raise NotImplementedError
@@ -314,7 +322,7 @@ class CountingTask(PooledTask):
 
     def count(self, node: Any, outs: list[tuple[int, Any]]) -> None:
         """Add to the outputs of the step."""
-        targets = max(1, len(self.segment.outputs))
+        targets = max(1, len(self.outputs))
         self._put_out += len(outs) // targets if node.kind != "sink" else 1
 
     def flows(self) -> dict[int, tuple[int, int]]:

@@ -31,6 +31,7 @@ class Task:
     Attributes:
         inputs: Channels and their plans, by position in the gate.
         outputs: channel plan id -> channels (one per subtask of the target).
+        letters: node id -> channels that take its dead letters.
         started: ``perf_counter`` at the start, for ratios.
     """
 
@@ -46,6 +47,7 @@ class Task:
         self.signal = Signal()
         self.inputs: list[tuple[ChannelPlan, Channel]] = []
         self.outputs: dict[int, list[Channel]] = {}
+        self.letters: dict[int, list[Channel]] = {}
         self.guard: LoopGuard | None = loop
         self.steps = {node.id: StepMetrics() for node in segment.nodes}
         self.counters: list[tuple[list[str], list[int]]] = []
@@ -81,7 +83,17 @@ class Task:
             return call(*value) if node.kind == "join" else call(value)
 
         nodes = {node.id: node for node in self.segment.nodes}
-        return FailureHandler(self.job, nodes, self.steps, self.locate, again, functions.fallbacks)
+        return FailureHandler(
+            self.job, nodes, self.steps, self.locate, again, functions.fallbacks, self.send_letter
+        )
+
+    def send_letter(self, node: Node, letter: dict[str, Any]) -> None:
+        """Put a dead letter into the streams that read them. Called by the task's own thread."""
+        for channel in self.letters.get(node.id, ()):
+            if self.asynchronous:
+                channel.offer(letter)
+            else:
+                channel.put(letter)
 
     def prepare(self) -> None:
         """Called once when all channels are connected, before the task starts."""
@@ -193,7 +205,7 @@ class Task:
 
     def close_outputs(self) -> None:
         """No more records will come from this task."""
-        for channels in self.outputs.values():
+        for channels in (*self.outputs.values(), *self.letters.values()):
             for channel in channels:
                 channel.close()
 

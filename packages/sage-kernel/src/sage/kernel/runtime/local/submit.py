@@ -9,7 +9,7 @@ from typing import Any
 
 from sage.kernel.compiler.fusion import plan_execution
 from sage.kernel.compiler.model import ExecutionGraph, SegmentPlan
-from sage.kernel.graph.model import StreamGraph
+from sage.kernel.graph.model import DEAD_LETTER, StreamGraph
 from sage.kernel.runtime.channel import DEFAULT_BYTES, DEFAULT_CAPACITY, Channel
 from sage.kernel.runtime.exit import track
 from sage.kernel.runtime.job import Job
@@ -122,7 +122,10 @@ def connect(
                         feedback=channel_plan.feedback,
                         outside=not _in_loop(plan, producer.segment.id, inside),
                     )
-            producer.outputs[channel_plan.id] = made
+            if channel_plan.port == DEAD_LETTER:
+                producer.letters.setdefault(channel_plan.source, []).extend(made)
+            else:
+                producer.outputs[channel_plan.id] = made
     for group in tasks.values():
         for task in group:
             task.prepare()
