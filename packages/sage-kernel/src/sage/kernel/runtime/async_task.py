@@ -62,6 +62,7 @@ class AsyncTask(Task):
         self.started = perf_counter()
         try:
             await self.functions.open_async()
+            self.opened()
             handler = self.make_handler(self.functions)
             env = self.code_env(self.functions, handler)
             for at, (plan, _) in enumerate(self.inputs):

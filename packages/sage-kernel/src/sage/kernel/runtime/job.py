@@ -19,6 +19,7 @@ from sage.kernel.graph.model import Node, StreamGraph
 from sage.kernel.runtime import states
 from sage.kernel.runtime.channel import ChannelAborted
 from sage.kernel.runtime.failure import TaskAbort, task_failed
+from sage.kernel.runtime.hooks import hook_manager
 from sage.kernel.runtime.metrics import StepMetrics, describe
 from sage.kernel.runtime.task import Task
 
@@ -57,7 +58,7 @@ class Job:
         self._used: set[int] = set()
         self._on_end: list[Callable[[Job], None]] = []
         self._began = self._finished_at = 0.0
-        self._hooks: Any = None
+        self._hooks = hook_manager()
 
     def __str__(self) -> str:
         return self.id
@@ -339,6 +340,8 @@ class Job:
         self._services = services
         self._left = len(tasks)
         self._began = perf_counter()
+        if self._hooks is not None:
+            self.notify("job_submitted", name=self.name, graph=self.graph())
         self._to(states.RUNNING)
         asynchronous = [task for task in tasks if task.asynchronous]
         for task in asynchronous:
@@ -371,6 +374,8 @@ class Job:
     def _task_done(self, task: Task, error: BaseException | None) -> None:
         if isinstance(error, TaskAbort):
             error = error.error
+        if self._hooks is not None:
+            self._tell_ended(task, error)
         if error is not None and not isinstance(error, ChannelAborted):
             task.error = error
             self._fail(error)
@@ -385,6 +390,15 @@ class Job:
             last = self._left == 0
         if last:
             self._finish()
+
+    def _tell_ended(self, task: Task, error: BaseException | None) -> None:
+        facts = {"operator": task.segment.name, "subtask": task.subtask}
+        if error is not None and not isinstance(error, ChannelAborted):
+            self.notify("task_failed", **facts, error=error)
+        if self._hooks.listening("task_finished"):
+            numbers = self.metrics()["operators"]
+            mine = {node.name: numbers[node.name] for node in task.segment.nodes}
+            self.notify("task_finished", **facts, metrics=mine)
 
     def _fail(self, error: BaseException) -> None:
         with self._lock:
@@ -418,7 +432,15 @@ class Job:
                     self._to(states.FINISHED)
             for call in self._on_end:
                 call(self)
+            if self._hooks is not None:
+                error = self._error if self._status == states.FAILED else None
+                self.notify("job_finished", name=self.name, status=self._status, error=error)
             self._ended.set()
+
+    def notify(self, event: str, **facts: Any) -> None:
+        """Tell the plugins that listen to ``event``."""
+        if self._hooks is not None and self._hooks.listening(event):
+            self._hooks.notify(event, job_id=self.id, **facts)
 
     def start_failed(self, error: BaseException) -> None:
         """The services could not start: there is no task to wait for."""

@@ -95,6 +95,8 @@ class PooledTask(Task):
         worker: Worker = self.make_worker(functions, self.make_handler(functions), nth)
         try:
             worker.open()
+            if nth == 0:
+                self.opened()
             while (chunk := self._take()) is not None:
                 started = perf_counter()
                 results: list[Result] = []

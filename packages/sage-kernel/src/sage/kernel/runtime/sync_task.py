@@ -89,6 +89,7 @@ class SyncTask(Task):
         self.started = perf_counter()
         try:
             self.functions.open()
+            self.opened()
             if self.segment.source is not None:
                 self._run_source(self.segment.source)
             else:

@@ -95,6 +95,10 @@ class Task:
             else:
                 channel.put(letter)
 
+    def opened(self) -> None:
+        """Tell listeners that the steps are open."""
+        self.job.notify("task_started", operator=self.segment.name, subtask=self.subtask)
+
     def prepare(self) -> None:
         """Called once when all channels are connected, before the task starts."""
         channels = [channel for _, channel in self.inputs]
