@@ -20,7 +20,9 @@ PASSAGES = (
 
 def ask(question, passages=PASSAGES, **config):
     item = Retrieved(query=Query(text=question), passages=passages)
-    return ExtractiveGenerator(config).execute(item)
+    generator = ExtractiveGenerator(config)
+    generator.open(None)
+    return generator.execute(item)
 
 
 @pytest.mark.parametrize(

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING
 
 import attrs
 
 from sage.lib.adapt import as_retrieved
 from sage.lib.contracts import GenerationFunction, PromptLike
-from sage.lib.rag.generator.reading.reader import Reader
 from sage.lib.types import Answer, Citation, Document, Prompt
+
+if TYPE_CHECKING:
+    from sage.api.context import RuntimeContext
+    from sage.lib.rag.generator.reading.reader import Reader
 
 MODEL = "extractive"
 
@@ -49,10 +52,13 @@ class ExtractiveGenerator(GenerationFunction):
         language: str = "en"
         no_answer: str = "I do not know."
 
-    def __init__(self, config: Any = None, **overrides: Any) -> None:
-        super().__init__(config, **overrides)
-        wanted = self.config.sentences
-        self._reader = Reader(self.config.language, wanted or 3)
+    _reader: Reader
+
+    def open(self, ctx: RuntimeContext) -> None:
+        """Load stems, stop words and weights."""
+        from sage.lib.rag.generator.reading.reader import Reader  # noqa: PLC0415 - NumPy
+
+        self._reader = Reader(self.config.language, self.config.sentences or 3)
 
     def execute(self, item: PromptLike) -> Answer:
         """Quote the answer.
