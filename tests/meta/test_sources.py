@@ -34,8 +34,9 @@ UNSAFE = {
     "exec",
 }
 ALLOWED: dict[tuple[str, str], str] = {
-    ("sage/kernel/compiler/codegen.py", "exec"): "runs the source this module generated itself",
+    ("sage/kernel/compiler/writer.py", "exec"): "runs the source this module generated itself",
     ("sage/common/config/reading.py", "yaml.load"): "with a subclass of yaml's SafeLoader",
+    ("sage/kernel/graph/spec.py", "yaml.load"): "with a subclass of yaml's SafeLoader",
     # Workers of the process executor are children of the job: nothing that was stored, and nobody
     # else, is at the other end of their socket pair.
     ("sage/kernel/runtime/process/client.py", "pickle.loads"): "from the job's own worker",
