@@ -156,10 +156,9 @@ class OpenAIClient:
                 await asyncio.sleep(wait)
                 attempt += 1
             else:
-                break
-        reply.retries = attempt
-        reply.latency = time.perf_counter() - started
-        return reply
+                reply.retries = attempt
+                reply.latency = time.perf_counter() - started
+                return reply
 
     async def stream(
         self, messages: Sequence[Mapping[str, Any]], *, model: str, **params: Any

@@ -26,14 +26,21 @@ import orjson
 from aiohttp import web
 
 FAULTS = ("ok", "hang", "drop", "drop_mid", "garbage", "empty", "slow")
-"""Faults besides HTTP statuses such as ``"429"``. ``drop`` closes without an answer, ``drop_mid`` in
-the middle of it, ``garbage`` is 200 with broken JSON, ``empty`` has no content, ``slow`` takes ten
-times the latency, ``hang`` never answers."""
+"""Faults besides HTTP statuses such as ``"429"``.
+
+``drop`` closes without an answer, ``drop_mid`` in the middle of it, ``garbage`` is 200 with broken
+JSON, ``empty`` has no content, ``slow`` takes ten times the latency, ``hang`` never answers.
+"""
 
 
 class Call:
-    """One request as the server saw it: ``at`` (monotonic seconds), ``fault``, ``request``,
-    ``headers`` (lower-case names).
+    """One request as the server saw it.
+
+    Attributes:
+        at: When it came, monotonic seconds.
+        request: Its JSON body.
+        fault: The fault it met, or ``ok``.
+        headers: By lower-case name.
     """
 
     __slots__ = ("at", "fault", "headers", "request")
@@ -111,7 +118,7 @@ class ModelServer:
         def run() -> None:
             try:
                 asyncio.run(self.serve(started.set))
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001 - raised again by __enter__
                 failure.append(error)
             finally:
                 started.set()
@@ -326,7 +333,7 @@ def main() -> None:
         faults=options.fault,
     )
     try:
-        asyncio.run(server.serve(lambda: print(server.url, flush=True)))
+        asyncio.run(server.serve(lambda: print(server.url, flush=True)))  # noqa: T201
     except KeyboardInterrupt:
         return
 
