@@ -16,10 +16,9 @@ from pathlib import Path
 import attrs
 import orjson
 
-from sage.middleware.services.memory.storage.layout import has_collection
+from sage.middleware.services.memory.storage.layout import KIND_FILE, has_collection
 
 MANAGER_FILE = "manager.json"
-KIND_FILE = "collection.json"
 _LOCK_FILE = ".manager.lock"
 _LOCK_SECONDS = 30.0
 
@@ -61,7 +60,7 @@ class Catalog:
                 listed[entry.name] = entry
         found: dict[str, CatalogEntry] = {}
         for path in sorted(self._root.iterdir()):
-            if path.is_dir() and (has_collection(path) or (path / KIND_FILE).is_file()):
+            if path.is_dir() and has_collection(path):
                 entry_ = listed.get(path.name) or self._from_directory(path)
                 if entry_ is not None:
                     found[path.name] = entry_

@@ -272,9 +272,9 @@ class MemoryManager:
             CollectionNotFoundError: There is none of that name.
         """
         with self._lock, self._catalog.locked():
-            self._entry(name)
+            entry = self._entry(name)
             self._release(name)
-            remove_collection(collection_dir(self._root, name))
+            backend_class(entry.backend).destroy(collection_dir(self._root, name))
             self._catalog.remove(name)
 
     def close(self) -> None:

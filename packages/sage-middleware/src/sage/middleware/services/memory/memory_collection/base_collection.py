@@ -54,6 +54,11 @@ class BaseMemoryCollection(ABC):
     def connect(cls, path: Path, *, name: str, **options: Any) -> Self:
         """Open the collection in ``path``."""
 
+    @classmethod
+    def destroy(cls, path: Path) -> None:
+        """Delete the closed collection in ``path``; back ends with data elsewhere extend this."""
+        remove_collection(path)
+
     @property
     @abstractmethod
     def description(self) -> str:

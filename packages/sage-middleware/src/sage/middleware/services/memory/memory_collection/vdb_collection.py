@@ -18,15 +18,16 @@ from sage.middleware.services.memory.vdb.embedder import Embedder
 from sage.middleware.services.memory.vdb.engines import engine_class
 from sage.middleware.services.memory.vdb.filters import Where
 from sage.middleware.services.memory.vdb.index_specs import KINDS, IndexSpec, MetadataFilter
+from sage.middleware.services.memory.vdb.jsonl import JsonLines
 from sage.middleware.services.memory.vdb.metrics import check_metric
+from sage.middleware.services.memory.vdb.opening import Opening
 from sage.middleware.services.memory.vdb.store import RowStore
 from sage.middleware.services.memory.vdb.text_search import text_search
-from sage.middleware.services.memory.vdb.transfer import Transfer
 
 __all__ = ["VDBMemoryCollection"]
 
 
-class VDBMemoryCollection(Transfer):
+class VDBMemoryCollection(Opening, JsonLines):
     """A collection of texts with metadata and vectors.
 
     SQLite is the truth; vectors are in a file beside it, and every index is a cache. Any number of

@@ -10,6 +10,7 @@ from pathlib import Path
 from sage.middleware.services.memory.errors import CollectionNameError
 
 DATABASE_FILE = "collection.db"
+KIND_FILE = "collection.json"
 _NAME = re.compile(r"\w[\w.\-]{0,127}")
 
 
@@ -40,7 +41,7 @@ def collection_dir(data_dir: str | os.PathLike[str], name: str) -> Path:
 
 def has_collection(path: Path) -> bool:
     """Whether ``path`` is the directory of a collection."""
-    return (path / DATABASE_FILE).is_file()
+    return (path / DATABASE_FILE).is_file() or (path / KIND_FILE).is_file()
 
 
 def remove_collection(path: Path) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,18 @@ import orjson
 
 from sage.middleware.services.memory.errors import InvalidInputError
 from sage.middleware.services.memory.vdb.filters import Where
-from sage.middleware.services.memory.vdb.opening import Opening
 
 _BATCH = 1000
 _ON_CONFLICT = ("error", "skip", "replace")
 
 
-class Transfer(Opening):
-    """Export and import."""
+class JsonLines:
+    """Export and import for collections with ``scan``, ``get``, ``insert_many`` and ``upsert``."""
+
+    scan: Callable[..., Iterator[dict[str, Any]]]
+    get: Callable[..., Any]
+    insert_many: Callable[..., list[str]]
+    upsert: Callable[..., list[str]]
 
     def export_jsonl(
         self,
@@ -89,7 +93,7 @@ class Transfer(Opening):
 
     def _import_batch(self, rows: list[dict[str, Any]], on_conflict: str, use_vectors: bool) -> int:
         if on_conflict == "skip":
-            there = self._store.get([r["id"] for r in rows if "id" in r])[1]
+            there = {r["id"] for r in self.get([r["id"] for r in rows if "id" in r])}
             rows = [r for r in rows if r.get("id") not in there]
         written = 0
         # Rows with and without id or vector cannot share a call.
