@@ -55,6 +55,28 @@ class SegmentCode(CodeWriter):
             self._end_linear("n")
         return self._finish("it, most", "n")
 
+    def can_bulk(self, node: Node) -> bool:
+        """Whether a source only feeds one plain channel, so that items may move in lists."""
+        outer = self.outputs.get(node.id, [])
+        simple = len(outer) == 1 and not outer[0].keyed and not outer[0].counted
+        return simple and not self.plan.inner_consumers(node)
+
+    def bulk(self, node: Node) -> Generated:
+        """``run(it, most) -> int`` for sources that neither block nor run user code."""
+        cid = self.outputs[node.id][0].id
+        self._use(f"c{cid}", f"C[{cid}]")
+        self._use("islice", "islice")
+        self._line(1, "n = 0")
+        self._line(1, "try:")
+        self._line(2, f"room = c{cid}.limit - len(c{cid}.items) - c{cid}.in_hand")
+        self._line(2, "asked = most if most < room else max(1, room)")
+        self._line(2, "batch = list(islice(it, asked))")
+        self._line(2, "n = len(batch)")
+        self._line(2, f"c{cid}.items.extend(batch)")
+        self._line(2, f"if c{cid}.waiting: c{cid}.wake()")
+        self._line(2, f"if len(c{cid}.items) + c{cid}.in_hand >= c{cid}.limit: c{cid}.block()")
+        return self._finish("it, most", "n", "most if n == asked else n")
+
     def batch(self, node: Node, index: int, *, keyed: bool) -> Generated:
         """``run(batch)``: items that arrive at input ``index`` of ``node``."""
         counted = self.parents

@@ -5,12 +5,16 @@ Predecessor of ``sage.kernel.compiler.codegen``, which decides what the lines sa
 
 from __future__ import annotations
 
-import linecache
-from typing import Any
+import sys
+from typing import TYPE_CHECKING, Any
 
-from sage.kernel.compiler.inline import Inlined
 from sage.kernel.compiler.model import ChannelPlan, ExecutionGraph, SegmentPlan
 from sage.kernel.graph.model import DEAD_LETTER, Node
+
+if TYPE_CHECKING:
+    from sage.kernel.compiler.inline import Inlined
+
+_unpublished: dict[str, str] = {}
 
 
 class Generated:
@@ -195,7 +199,7 @@ class CodeWriter:
     def _count(self, depth: int, node: Node, letter: str) -> None:
         self._line(depth, f"{self._counter(node, letter)} += 1")
 
-    def _finish(self, args: str, n: str) -> Generated:
+    def _finish(self, args: str, n: str, result: str = "") -> Generated:
         flush = ["finally:"]
         flush += [f"    K[{i}] += {name}" for i, name in enumerate(self.counters)] or ["    pass"]
         returns = args == "it, most"
@@ -205,7 +209,7 @@ class CodeWriter:
         body = [*self.lines, *("        " + line for line in flush)]
         start = [f"        {name} = 0" for name in self.counters]
         if returns:
-            body.append(f"        return {n}")
+            body.append(f"        return {result or n}")
         self._use("K", "K")
         return self._module(args, start, body, "def")
 
@@ -254,12 +258,21 @@ def load(generated: Generated, env: dict[str, Any], name: str) -> Any:
     """Compile generated source; tracebacks and debuggers find it by its file name."""
     filename = f"<sage {name}>"
     code = compile(generated.source, filename, "exec")
-    linecache.cache[filename] = (
-        len(generated.source),
-        None,
-        generated.source.splitlines(keepends=True),
-        filename,
-    )
+    _unpublished[filename] = generated.source
+    if "linecache" in sys.modules:
+        publish_sources()
     scope: dict[str, Any] = {}
     exec(code, scope)  # noqa: S102 - source written by this module, values passed by name
     return scope["make"](env)
+
+
+def publish_sources() -> None:
+    """Put generated sources into ``linecache``; called when something failed, or it is in use.
+
+    Importing ``linecache`` takes 6 ms, a good part of a short program's start.
+    """
+    import linecache  # noqa: PLC0415
+
+    while _unpublished:
+        filename, source = _unpublished.popitem()
+        linecache.cache[filename] = (len(source), None, source.splitlines(True), filename)

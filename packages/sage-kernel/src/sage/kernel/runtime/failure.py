@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from sage.common.errors import TaskFailedError
+from sage.kernel.compiler.writer import publish_sources
 from sage.kernel.graph.model import FunctionSpec, Node
 from sage.kernel.runtime.metrics import StepMetrics
 
@@ -179,6 +180,7 @@ def task_failed(
     job: str, node: Node, item_id: str | None, value: Any, error: BaseException
 ) -> TaskFailedError:
     """The error a failed step surfaces as, with the original as its cause."""
+    publish_sources()
     where = f" ({node.location[0]}:{node.location[1]})" if node.location else ""
     item = shorten(value)
     failed = TaskFailedError(

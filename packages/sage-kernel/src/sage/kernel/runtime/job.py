@@ -433,8 +433,8 @@ class Job:
             for call in self._on_end:
                 call(self)
             if self._hooks is not None:
-                error = self._error if self._status == states.FAILED else None
-                self.notify("job_finished", name=self.name, status=self._status, error=error)
+                cause = self._error if self._status == states.FAILED else None
+                self.notify("job_finished", name=self.name, status=self._status, error=cause)
             self._ended.set()
 
     def notify(self, event: str, **facts: Any) -> None:

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from time import perf_counter, time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sage.api.functions import StopSignal
 from sage.kernel.compiler.codegen import OPERATOR_KINDS, SegmentCode
-from sage.kernel.compiler.inline import Inlined, inline_body
 from sage.kernel.compiler.writer import is_one_to_one
 from sage.kernel.graph.model import Node
 from sage.kernel.runtime.channel import ChannelAborted
@@ -21,6 +20,9 @@ from sage.kernel.runtime.failure import SKIP, TaskAbort, task_failed
 from sage.kernel.runtime.gate import TIMER
 from sage.kernel.runtime.lineage import DerivedLineage, OriginLineage
 from sage.kernel.runtime.task import Task
+
+if TYPE_CHECKING:
+    from sage.kernel.compiler.inline import Inlined
 
 LONGEST = 512
 """Most records per call of the generated function."""
@@ -46,7 +48,7 @@ class SyncTask(Task):
     def prepare(self) -> None:
         super().prepare()
         self._most = 1
-        self._exact = False
+        self._exact = self._plain_iterator = False
         self._calls = 0
         self._records = 0
         self._timed = self._profiled = False
@@ -105,6 +107,7 @@ class SyncTask(Task):
         job = self.job
         iterator = iterate(self.functions.instances[node.id][0], job)
         self._exact = type(iterator) in _EXACT
+        self._plain_iterator = self._exact or type(iterator) is type(iter([]))
         origin = OriginLineage(node.uid)
         self.lineage = (origin, -1)
         try:
@@ -223,7 +226,10 @@ class SyncTask(Task):
             lineage=self.job.lineage,
         )
         if entry == "source":
-            generated = code.source(node, exact=self._exact)
+            if self._plain_iterator and code.can_bulk(node):
+                generated = code.bulk(node)
+            else:
+                generated = code.source(node, exact=self._exact)
         elif entry == "batch":
             generated = code.batch(node, index, keyed=keyed)
         else:
@@ -233,6 +239,8 @@ class SyncTask(Task):
         return self.load(generated, self._env, label + ("-timed" if profile else ""))
 
     def _inline(self) -> None:
+        from sage.kernel.compiler.inline import inline_body  # noqa: PLC0415 - only once hot
+
         self._inlined = {}
         for node in self.segment.nodes:
             if node.kind in _INLINABLE and not node.options.timeout:
