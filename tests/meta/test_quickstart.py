@@ -201,3 +201,29 @@ def test_reinstall_makes_the_environment_anew(checkout: Path, tmp_path: Path) ->
     assert done.returncode == 1
     assert "hatchling" in done.stderr
     assert not (site / "sage").exists()
+
+
+def test_the_first_command_of_the_readme_answers_the_bundled_questions(
+    checkout: Path, tmp_path: Path
+) -> None:
+    give_third_party_packages(checkout)
+    done = run(checkout / "quickstart.sh", cwd=tmp_path, home=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert ": verified" in done.stdout
+    assert "running the main job" in done.stdout
+    # Without a model server, and it says so; passages come with scores, answers with measures.
+    assert "extractive" in done.stdout
+    assert "F1:" in done.stdout
+    assert "done. Next:" in done.stdout
+
+
+def test_the_second_command_of_the_readme_runs_the_suite(checkout: Path, tmp_path: Path) -> None:
+    give_third_party_packages(checkout)
+    lock = hashlib.sha256((checkout / "requirements/test.lock").read_bytes()).hexdigest()
+    with (checkout / ".venv/.sage-stamp").open("a") as stamp:
+        stamp.write(f"{platform.python_version()} test.lock {lock}\n")
+    # What follows -- is handed to pytest: one quick file stands for the suite this test is part of.
+    arguments = ["--test", "--", "tests/meta/test_packaging.py", "-k", "lockstep"]
+    done = run(checkout / "quickstart.sh", *arguments, cwd=tmp_path, home=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 passed" in done.stdout
