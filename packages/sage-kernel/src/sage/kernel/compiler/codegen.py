@@ -36,7 +36,7 @@ class SegmentCode(CodeWriter):
         """
         self._use("islice", "islice")
         self.linear = self._is_linear(node)
-        if self.linear and exact:
+        if self.linear and exact and not self.parents:
             self._line(1, "left = it.__length_hint__")
             self._line(1, "start = left()")
             depth = self._begin_linear(f"for v{node.id} in i:", "i = islice(it, most)")
@@ -100,8 +100,9 @@ class SegmentCode(CodeWriter):
 
     def outputs_of(self, node: Node) -> Generated:
         """``run(batch)``: values that ``node`` put out by itself (timers, end of input)."""
-        self._line(1, "n = 0")
+        self._line(1, "n = -1")
         depth = self._begin(f"for v{node.id} in batch:")
+        self._line(depth, "n += 1")
         self._count(depth, node, "e")
         self._emit_consumers(node, depth, "continue")
         return self._finish("batch", "len(batch)")
@@ -157,6 +158,9 @@ class SegmentCode(CodeWriter):
             value = f"(k{self._key_of(channel).id}, {var})" if channel.keyed else var
             self._line(depth, f"out(({cid}, {value}))")
             return
+        if self.parents:  # before the record itself: its reader may ask at once
+            self._use(f"p{cid}", f"parents[{cid}]")
+            self._line(depth, f"p{cid}(n)")
         if channel.keyed:
             self._use(f"put{cid}", f"P[{cid}]")
             self._line(depth, f"put{cid}(k{self._key_of(channel).id}, {var})")
@@ -168,14 +172,11 @@ class SegmentCode(CodeWriter):
             self._use(f"c{cid}", f"C[{cid}]")
             self._line(depth, f"a{cid}({var})")
             self._line(depth, f"if c{cid}.waiting: c{cid}.wake()")
-            if self.segment.source is not None:
+            if self.segment.source is not None or self.expanding:
                 self._use(f"i{cid}", f"C[{cid}].items")
                 self._line(
                     depth, f"if len(i{cid}) + c{cid}.in_hand >= c{cid}.limit: c{cid}.block()"
                 )
-        if self.parents:
-            self._use(f"p{cid}", f"parents[{cid}]")
-            self._line(depth, f"p{cid}(n)")
 
     def _key_of(self, channel: ChannelPlan) -> Node:
         return self.plan.key_of[channel.target, channel.index]
@@ -302,7 +303,9 @@ class SegmentCode(CodeWriter):
         self._line(depth, "try:")
         self._line(depth + 1, loop)
         self._count(depth + 2, node, "e")
+        self.expanding += 1
         self._emit_consumers(node, depth + 2, "continue")
+        self.expanding -= 1
         self._line(depth, "except Exception as error:")
         handler = "await AH" if self.asynchronous else "H"
         self._use("AH" if self.asynchronous else "H", "AH" if self.asynchronous else "H")
@@ -386,7 +389,9 @@ class SegmentCode(CodeWriter):
             return
         self._line(depth, f"if {found} is MISSING: {skip}")
         self._line(depth, f"for {hit} in ({found} if {found}.__class__ is Many else ({found},)):")
+        self.expanding += 1
         self._emit_pair(node, index, var, hit, depth + 1, "continue")
+        self.expanding -= 1
 
     def _emit_pair(
         self, node: Node, index: int, var: str, other: str, depth: int, skip: str

@@ -72,6 +72,7 @@ class CodeWriter:
         self.names: dict[str, str] = {}
         self.counters: list[str] = []
         self.linear = False
+        self.expanding = 0
         self.marks: list[tuple[int, int, str, str | None]] = []
 
     # ------------------------------------------------------------------ linear chains
