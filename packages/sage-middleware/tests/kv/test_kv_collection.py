@@ -134,7 +134,7 @@ class KVMachine(RuleBasedStateMachine):
 
 
 TestKVMachine = KVMachine.TestCase
-TestKVMachine.settings = settings(max_examples=20, stateful_step_count=25, deadline=None)
+TestKVMachine.settings = settings(max_examples=12, stateful_step_count=20, deadline=None)
 
 
 def test_none_is_a_value(kv):

@@ -5,14 +5,15 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import attrs
 import numpy as np
 
-from sage.middleware.search.bm25.index import BM25Index
+from sage.middleware.search.bm25.index import BM25Index, Slots
+from sage.middleware.search.bm25.segment import Floats
 from sage.middleware.search.bm25.snapshot import SnapshotError
 from sage.middleware.services.memory.kv.codec import decode
 from sage.middleware.services.memory.kv.keys import key_range
@@ -74,10 +75,23 @@ class TextIndex:
         database: The truth.
         folder: Where the snapshot is kept.
         options: What is indexed.
+        source: Table and columns of the rows, the id first; constant text, never input.
+        text: Makes the text of the other columns; that of the chosen fields of a single one, a
+            stored value, if not given.
     """
 
-    def __init__(self, database: Database, folder: Path, options: TextOptions) -> None:
+    def __init__(
+        self,
+        database: Database,
+        folder: Path,
+        options: TextOptions,
+        *,
+        source: tuple[str, str] = ("entries", "id, value"),
+        text: Callable[..., str] | None = None,
+    ) -> None:
         self.options = options
+        self._table, self._columns = source
+        self._text = text or (lambda value: text_of(decode(value), options.fields))
         self._database = database
         self._folder = folder
         self._lock = threading.RLock()
@@ -100,6 +114,13 @@ class TextIndex:
                 ).fetchall()
             allowed = np.fromiter((row[0] for row in rows), np.int64, len(rows))
             return _pairs(*index.search(query, topk, allowed))
+
+    def ranking(self, query: str, topk: int) -> tuple[Slots, Floats, float]:
+        """Row ids, scores and the weight of the query, to be fused with another ranking."""
+        with self._lock:
+            index = self._current()
+            slots, scores = index.search(query, topk)
+            return slots, scores, index.query_weight(query)
 
     def save(self) -> None:
         """Writes the snapshot and drops the changes it holds."""
@@ -182,7 +203,7 @@ class TextIndex:
             some = ids[begin : begin + _PARAMETERS]
             marks = ",".join("?" * len(some))
             found = connection.execute(
-                f"SELECT id, value FROM entries WHERE id IN ({marks})",  # noqa: S608  (only "?")
+                f"SELECT {self._columns} FROM {self._table} WHERE id IN ({marks})",  # noqa: S608
                 some,
             ).fetchall()
             index.delete(set(some) - {row[0] for row in found})
@@ -192,16 +213,18 @@ class TextIndex:
 
     def _built(self, connection: sqlite3.Connection) -> BM25Index:
         index = BM25Index(k1=self.options.k1, b=self.options.b, language=self.options.language)
-        cursor = connection.execute("SELECT id, value FROM entries ORDER BY id")
+        cursor = connection.execute(
+            f"SELECT {self._columns} FROM {self._table} ORDER BY id"  # noqa: S608
+        )
         while rows := cursor.fetchmany(_CHUNK):
             self._add(index, rows)
         self._seq = self._last(connection)
         return index
 
-    def _add(self, index: BM25Index, rows: list[tuple[int, bytes]]) -> None:
+    def _add(self, index: BM25Index, rows: list[tuple[Any, ...]]) -> None:
         index.add(
             [row[0] for row in rows],
-            [text_of(decode(row[1]), self.options.fields) for row in rows],
+            [self._text(*row[1:]) for row in rows],
         )
 
 
