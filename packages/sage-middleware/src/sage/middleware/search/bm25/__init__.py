@@ -7,6 +7,15 @@ that ``tantivy_engine`` and ``rank_bm25_engine`` also keep.
 
 from __future__ import annotations
 
+from sage.middleware.search.bm25.engine import ENGINES, TextEngine, load_text_engine, text_engine
 from sage.middleware.search.bm25.index import BM25Index
+from sage.middleware.search.bm25.snapshot import SnapshotError
 
-__all__ = ["BM25Index"]
+__all__ = [
+    "ENGINES",
+    "BM25Index",
+    "SnapshotError",
+    "TextEngine",
+    "load_text_engine",
+    "text_engine",
+]

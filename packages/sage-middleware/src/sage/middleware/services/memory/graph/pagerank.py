@@ -23,7 +23,7 @@ def push(
 ) -> tuple[dict[int, float], float]:
     """Approximate scores by forward push: touches the neighbourhood that matters, not the graph.
 
-    Mass waits at its node until there is ``eps`` of it per edge. Of what waits at the end, the share
+    Mass waits at its node until there is ``eps`` of it per edge. Of what waits at the end, the part
     that its own node keeps at once is counted there, the rest is missing: no score is too high, and
     all together they are too low by exactly the mass returned.
     Source: R. Andersen, F. Chung, K. Lang, Local graph partitioning using PageRank vectors, FOCS
