@@ -413,5 +413,7 @@ class SegmentCode(CodeWriter):
         if key is not None:
             self._use(f"x{node.id}", f"X[{node.id}]")
             self._line(depth, f"x{node.id}.key = k{key.id}")
-        self._guard(node, depth, skip, var, [f"{items} = {call}({var}, {index})"], [f"{items} = r"])
+        body = [f"{items} = {call}({var}, {index})"]
+        once = node.kind != "process"  # the function of the others has its policy around it
+        self._guard(node, depth, skip, var, body, [f"{items} = r"], once=once)
         self._flat(node, var, depth, skip, f"for v{node.id} in {items}:")

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from sage.common.errors import GraphError
 from sage.kernel.compiler import traits
 from sage.kernel.compiler.model import ChannelPlan, ExecutionGraph, SegmentPlan
 from sage.kernel.graph.model import DEAD_LETTER, Edge, Node, StreamGraph
@@ -27,6 +28,8 @@ MAX_DEPTH = 5
 
 STATEFUL = frozenset({"window", "batch", "process", "reduce", "join"})
 KEYED_KINDS = frozenset({"window", "process", "reduce", "join"})
+PROCESS_KINDS = ("map", "flatmap", "filter", "route", "sink")
+"""Steps that can run in worker processes."""
 
 
 def plan_execution(graph: StreamGraph) -> ExecutionGraph:
@@ -40,6 +43,12 @@ def mode_of(node: Node, config: Mapping[str, Any]) -> tuple[str, int]:
     if node.kind in ("source", "future", "union", "batch", "window", "reduce", "keyby"):
         return "sync", 1
     if options.executor == "process":
+        if node.kind not in PROCESS_KINDS:
+            raise GraphError(
+                f"step {node.name!r}: executor='process' is for {', '.join(PROCESS_KINDS)} steps; "
+                f"put the expensive part of this {node.kind} into a map before it",
+                step=node.name,
+            )
         return "process", options.parallelism or int(config.get("processes") or _cpu_count())
     vector = any(traits.batch_method_of(s) is not None for s in node.specs) and node.kind == "map"
     if any(traits.is_async(spec, node.kind) for spec in node.specs):
@@ -107,6 +116,12 @@ class _Planner:
             edge, feedback = node.params["filled_by"], True
         return edge, feedback
 
+    def _most_feedback(self, node: Node, index: int) -> int | None:
+        """How many items may come through an input that is fed back (``max_items``)."""
+        source = self.graph.nodes[node.inputs[index].source]
+        most: int | None = source.params.get("max_items") if source.kind == "future" else None
+        return most
+
     def _find_keys(self) -> None:
         """Which key_by gives the key of an input: the nearest one, seen through filters."""
         for node in self.plan.nodes.values():
@@ -172,8 +187,10 @@ class _Planner:
         return order
 
     def _subtasks(self, node: Node) -> int:
-        parallelism = node.options.parallelism or 1
+        parallelism = node.options.parallelism or node.options.concurrency or 1
         if node.options.executor == "process" or parallelism == 1 or node.kind == "keyby":
+            return 1
+        if node.kind == "map" and any(traits.batch_method_of(spec) for spec in node.specs):
             return 1
         keys = [self.plan.key_of.get((node.id, i)) for i in range(len(self.edges[node.id]))]
         if node.kind in KEYED_KINDS:
@@ -278,6 +295,7 @@ class _Planner:
                 index,
                 keyed="uses_key" in plan.flags[node.id] and (node.id, index) in plan.key_of,
                 feedback=feedback,
+                most=self._most_feedback(node, index),
             )
             plan.channels.append(channel)
             source.outputs.append(channel)

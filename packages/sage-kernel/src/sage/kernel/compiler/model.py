@@ -19,10 +19,11 @@ from sage.kernel.graph.model import Node
 class ChannelPlan:
     """Items of ``source`` (its output ``port``) on their way to input ``index`` of ``target``.
 
-    ``keyed``: the channel carries ``(key, item)``. ``counted``: it leads into a loop.
+    ``keyed``: the channel carries ``(key, item)``. ``counted``: it leads into a loop. ``most``:
+    records that may ever come through it (feedback with ``max_items``).
     """
 
-    __slots__ = ("counted", "feedback", "id", "index", "keyed", "port", "source", "target")
+    __slots__ = ("counted", "feedback", "id", "index", "keyed", "most", "port", "source", "target")
 
     def __init__(
         self,
@@ -34,6 +35,7 @@ class ChannelPlan:
         *,
         keyed: bool = False,
         feedback: bool = False,
+        most: int | None = None,
     ) -> None:
         self.id = id
         self.source = source
@@ -43,6 +45,7 @@ class ChannelPlan:
         self.keyed = keyed
         self.feedback = feedback
         self.counted = False
+        self.most = most
 
 
 class SegmentPlan:

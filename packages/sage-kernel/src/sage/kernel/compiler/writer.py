@@ -135,8 +135,13 @@ class CodeWriter:
         body: list[str],
         rescued: list[str],
         index: int = 0,
+        *,
+        once: bool = False,
     ) -> None:
-        """``try`` around the call; ``rescued`` is what to do with a value the policy gave."""
+        """``try`` around the call; ``rescued`` is what to do with a value the policy gave.
+
+        With ``once`` the call must not be repeated.
+        """
         timed = self.profile
         self._set_key(node, depth, index)
         if self.linear:
@@ -159,7 +164,9 @@ class CodeWriter:
         self._use("SKIP", "SKIP")
         key = self._key_var(node, index)
         ident = f"({node.id}, {index})" if node.kind == "comap" else str(node.id)
-        self._line(depth + 1, f"r = {handler}({ident}, {var}, error, n, {key})")
+        self._line(
+            depth + 1, f"r = {handler}({ident}, {var}, error, n, {key}{', True' if once else ''})"
+        )
         self._line(depth + 1, f"if r is SKIP: {skip}")
         for line in rescued:
             self._line(depth + 1, line)

@@ -14,7 +14,7 @@ from typing import Any
 
 from sage.kernel.compiler.codegen import SegmentCode
 from sage.kernel.runtime.channel import Channel, ChannelAborted
-from sage.kernel.runtime.failure import TaskAbort
+from sage.kernel.runtime.failure import TaskAbort, task_failed
 from sage.kernel.runtime.loop import JobLoop
 from sage.kernel.runtime.release import Release, Result
 from sage.kernel.runtime.task import Task
@@ -60,8 +60,10 @@ class AsyncTask(Task):
     async def run(self) -> None:
         """Body of the task."""
         self.started = perf_counter()
+        opened = False
         try:
             await self.functions.open_async()
+            opened = True
             self.opened()
             handler = self.make_handler(self.functions)
             env = self.code_env(self.functions, handler)
@@ -82,17 +84,14 @@ class AsyncTask(Task):
         finally:
             self.ended = perf_counter()
             errors = await self.functions.close_async()
-            if errors and self._failed is None:
-                self.job.closing_failed(self.segment, errors[0])
+            if errors and self._failed is None and opened:
+                self.job.closing_failed(errors[0])
 
     def _offer(self, cid: int, channels: list[Channel]) -> Any:
         plan = self.plan.channels[cid]
-        offers = [c.offer_counted if plan.counted else c.offer for c in channels]
-        if not plan.keyed:
-            return offers[0]
-        from sage.kernel.runtime.hashing import stable_hash  # noqa: PLC0415
-
-        return lambda key, value: offers[stable_hash(key) % len(offers)]((key, value))
+        return self.distribute(
+            plan, [c.offer_counted if plan.counted else c.offer for c in channels]
+        )
 
     # ------------------------------------------------------------------ workers
 
@@ -155,6 +154,10 @@ class AsyncTask(Task):
         assert me is not None
         while self._failed is None and not self._canceled:
             await self._room()
+            if self._failed is not None or self.useless():
+                self._local.clear()
+                self.drop_inputs()
+                return
             taken = self._next()
             if taken is None:
                 if self.guard is not None:
@@ -175,6 +178,15 @@ class AsyncTask(Task):
                 await self._runs[at](value, outs.append, position)
             except TaskAbort as abort:
                 self._fail(seq, abort, [(*position, outs)])
+                return
+            except asyncio.CancelledError as error:
+                if self._canceled or self._failed is not None:
+                    raise
+                # Raised inside of the step (a task of its own was canceled): an error as any other.
+                node = self.plan.nodes[self.inputs[at][0].target]
+                where = self.locate(position)
+                failed = task_failed(self.job.name, node, where, value, error)
+                self._fail(seq, TaskAbort(failed), [(*position, outs)])
                 return
             finally:
                 self._busy -= 1
@@ -252,6 +264,7 @@ class AsyncTask(Task):
         if self._failed is None or seq < self._failed[0]:
             self._failed = (seq, abort)
             self.release.stop_at = seq
+        self.job.stop_sources()
         self._local.clear()
         self.release.add(seq, partial)
         self._stop_workers(seq if self.segment.ordered else self._seq)

@@ -14,7 +14,8 @@ from sage.api.functions import BaseFunction, FlatMapFunction
 from sage.common.errors import GraphError, StepTimeoutError
 from sage.kernel.compiler import traits
 from sage.kernel.graph.model import FunctionSpec, Node
-from sage.kernel.runtime.failure import fallback_spec
+from sage.kernel.runtime.failure import TaskAbort, fallback_spec, task_failed
+from sage.kernel.runtime.sharing import Shared
 
 
 class Bound:
@@ -24,16 +25,20 @@ class Bound:
         instance: The object with the life cycle, or the plain callable.
         call: What the generated code calls.
         context: Set when the instance has a life cycle.
+        shared: Set when other subtasks may have the same instance.
     """
 
-    __slots__ = ("call", "context", "instance", "opened", "shared")
+    __slots__ = ("call", "context", "instance", "lives", "opened", "shared")
 
-    def __init__(self, instance: Any, call: Any, context: RuntimeContext, shared: bool) -> None:
+    def __init__(
+        self, instance: Any, call: Any, context: RuntimeContext, shared: Shared | None
+    ) -> None:
         self.instance = instance
         self.call = call
         self.context = context
+        self.lives = hasattr(instance, "open") and _has_life_cycle(instance)
         self.opened = False
-        self.shared = shared
+        self.shared = shared if self.lives else None
 
 
 class Functions:
@@ -45,7 +50,7 @@ class Functions:
         fallbacks: node id -> callable of the fallback operator.
     """
 
-    __slots__ = ("_bound", "_job", "calls", "contexts", "fallbacks", "instances")
+    __slots__ = ("_bound", "_job", "_timers", "calls", "contexts", "fallbacks", "instances")
 
     def __init__(
         self,
@@ -57,6 +62,7 @@ class Functions:
     ) -> None:
         self._job = job
         self._bound: list[tuple[Node, Bound]] = []
+        self._timers: list[TimedCall] = []
         self.calls: dict[int, Any] = {}
         self.contexts: dict[int, RuntimeContext] = {}
         self.fallbacks: dict[int, Callable[[Any], Any]] = {}
@@ -67,7 +73,8 @@ class Functions:
             self.instances[node.id] = [b.instance for b in bound]
             calls = [b.call for b in bound]
             if node.kind == "comap":
-                self.calls[node.id] = self._comap(bound)
+                calls = list(self._comap(bound))
+                self.calls[node.id] = tuple(self._timed(node, c, asynchronous) for c in calls)
             elif node.kind == "fallback":
                 timed = [self._timed(node, c, asynchronous) for c in calls]
                 self.calls[node.id] = first_that_works(timed, asynchronous)
@@ -80,7 +87,6 @@ class Functions:
                 self.fallbacks[node.id] = self._bind(node, spec, context).call
 
     def _bind(self, node: Node, spec: FunctionSpec, context: RuntimeContext) -> Bound:
-        shared = not spec.is_class
         instance = spec.instantiate()
         kind = node.kind
         call = traits.method_of(FunctionSpec(instance), kind)
@@ -94,6 +100,7 @@ class Functions:
             )
         if isinstance(instance, FlatMapFunction) and kind == "flatmap":
             call = collecting(instance, call)
+        shared = None if spec.is_class else self._job.sharing.join(instance)
         bound = Bound(instance, call, context, shared)
         self._bound.append((node, bound))
         return bound
@@ -110,68 +117,131 @@ class Functions:
             return call
         if asynchronous:
             return timed_async(call, seconds, node.name)
-        return TimedCall(call, seconds, node.name)
+        timed = TimedCall(call, seconds, node.name)
+        self._timers.append(timed)
+        return timed
 
     # ------------------------------------------------------------------ life cycle
 
-    def open(self) -> None:
-        """Open in order of the steps. On failure those already open stay to be closed."""
-        for _, bound in self._bound:
-            result = self._open_one(bound)
-            if result is not None and hasattr(result, "__await__"):
+    def open(self, *, fallbacks_only: bool = False) -> None:
+        """Open in order of the steps. On failure those already open stay to be closed.
+
+        Raises:
+            TaskAbort: One failed to open; names its step.
+        """
+        for node, bound in self._bound:
+            if not bound.lives:
+                continue
+            if fallbacks_only and any(bound.instance is i for i in self.instances[node.id]):
+                continue
+            shared = bound.shared
+            if shared is None:
+                self._open_now(node, bound)
+                continue
+            with shared.lock:
+                if shared.error is not None:
+                    raise self._not_opened(node, shared.error)
+                if not shared.opened:
+                    try:
+                        self._open_now(node, bound)
+                    except BaseException as error:
+                        shared.error = error
+                        raise
+                    shared.opened = True
+            bound.opened = True
+
+    def _open_now(self, node: Node, bound: Bound) -> None:
+        bound.instance.ctx = bound.context
+        try:
+            result = bound.instance.open(bound.context)
+        except Exception as error:
+            raise self._not_opened(node, error) from error
+        if result is not None and hasattr(result, "__await__"):
+            if hasattr(result, "close"):
                 result.close()
-                raise GraphError(
-                    f"{type(bound.instance).__name__}.open is async, but its execute is not: "
-                    "make both async or both sync"
-                )
+            raise GraphError(
+                f"step {node.name!r}: {type(bound.instance).__name__}.open is async, but its "
+                "execute is not: make both async or both sync",
+                step=node.name,
+            )
+        bound.opened = True
 
     async def open_async(self) -> None:
         """Like ``open``, on the event loop; ``open`` may be async."""
-        for _, bound in self._bound:
-            result = self._open_one(bound)
+        for node, bound in self._bound:
+            if not bound.lives:
+                continue
+            shared = bound.shared
+            if shared is None:
+                await self._open_now_async(node, bound)
+                continue
+            await shared.acquire_async()
+            try:
+                if shared.error is not None:
+                    raise self._not_opened(node, shared.error)
+                if not shared.opened:
+                    try:
+                        await self._open_now_async(node, bound)
+                    except BaseException as error:
+                        shared.error = error
+                        raise
+                    shared.opened = True
+                bound.opened = True
+            finally:
+                shared.lock.release()
+
+    async def _open_now_async(self, node: Node, bound: Bound) -> None:
+        bound.instance.ctx = bound.context
+        try:
+            result = bound.instance.open(bound.context)
             if result is not None and hasattr(result, "__await__"):
                 await result
-
-    def _open_one(self, bound: Bound) -> Any:
-        instance = bound.instance
-        if not hasattr(instance, "open") or not _has_life_cycle(instance):
-            return None
-        if bound.shared and not self._job.first_use(instance):
-            return None
-        instance.ctx = bound.context
+        except Exception as error:
+            raise self._not_opened(node, error) from error
         bound.opened = True
-        return instance.open(bound.context)
+
+    def _not_opened(self, node: Node, error: BaseException) -> TaskAbort:
+        if isinstance(error, TaskAbort):
+            return error
+        return TaskAbort(task_failed(self._job.name, node, None, "open()", error))
 
     def close(self) -> list[Exception]:
         """Close what was opened, last first; returns what the close methods raised."""
         errors: list[Exception] = []
-        for _, bound in reversed(self._bound):
-            if bound.opened:
-                bound.opened = False
+        for node, bound in reversed(self._bound):
+            if bound.lives and self._leave(bound):
                 try:
                     bound.instance.close()
                 except Exception as error:  # noqa: BLE001 - all others must be closed too
-                    errors.append(error)
-            if isinstance(bound.call, TimedCall):
-                bound.call.stop()
-        for call in self.calls.values():
-            if isinstance(call, TimedCall):
-                call.stop()
+                    errors.append(self._not_closed(node, error))
+        for timed in self._timers:
+            timed.stop()
         return errors
 
     async def close_async(self) -> list[Exception]:
         """Like ``close``, on the event loop; ``close`` may be async."""
         errors: list[Exception] = []
-        for _, bound in reversed(self._bound):
-            if bound.opened:
-                bound.opened = False
+        for node, bound in reversed(self._bound):
+            if bound.lives and self._leave(bound):
                 try:
                     result = bound.instance.close()
                     if result is not None and hasattr(result, "__await__"):
                         await result
                 except Exception as error:  # noqa: BLE001 - all others must be closed too
-                    errors.append(error)
+                    errors.append(self._not_closed(node, error))
         return errors
+
+    def _leave(self, bound: Bound) -> bool:
+        """Whether this subtask has to close the instance; each is asked once."""
+        opened, bound.opened = bound.opened, False
+        if bound.shared is None:
+            return opened
+        shared, bound.shared = bound.shared, None
+        with shared.lock:
+            return shared.leave()
+
+    def _not_closed(self, node: Node, error: Exception) -> Exception:
+        return task_failed(self._job.name, node, None, "close()", error)
 
 
 def _has_life_cycle(instance: Any) -> bool:
@@ -181,18 +251,64 @@ def _has_life_cycle(instance: Any) -> bool:
 
 
 def collecting(instance: Any, execute: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """A flatmap call that also returns what the function gave to ``collect``."""
+    """A flatmap call that also gives what the function passed to ``collect``.
+
+    Every call has a bag of its own, also where threads or coroutines share the instance.
+    """
+    from contextvars import ContextVar  # noqa: PLC0415 - only for these steps
+
+    bags: ContextVar[list[Any]] = ContextVar("bags")
+    instance.collect = lambda item: bags.get().append(item)
+    flags = getattr(traits.code_of(execute), "co_flags", 0)
+    if flags & traits.CO_ASYNC_GENERATOR:
+
+        async def generate(item: Any) -> Any:
+            bag: list[Any] = []
+            bags.set(bag)
+            async for output in execute(item):
+                for collected in _emptied(bag):
+                    yield collected
+                yield output
+                bags.set(bag)
+            for collected in bag:
+                yield collected
+
+        return generate
+    if flags & traits.CO_COROUTINE:
+
+        async def call_async(item: Any) -> Any:
+            bag: list[Any] = []
+            bags.set(bag)
+            outputs: Any = execute(item)
+            outputs = await outputs
+            return bag if outputs is None else [*bag, *outputs] if bag else outputs
+
+        return call_async
 
     def call(item: Any) -> Any:
+        bag: list[Any] = []
+        bags.set(bag)
         outputs = execute(item)
-        collected = instance.__dict__.pop("_collected", None)
-        if collected is None:
-            return outputs
-        if outputs is not None:
-            collected.extend(outputs)
-        return collected
+        if outputs is None:
+            return bag
+        if hasattr(outputs, "__next__"):
+            return _merged(outputs, bag)
+        return [*bag, *outputs] if bag else outputs
 
     return call
+
+
+def _merged(outputs: Any, bag: list[Any]) -> Any:
+    for output in outputs:
+        yield from _emptied(bag)
+        yield output
+    yield from bag
+
+
+def _emptied(bag: list[Any]) -> list[Any]:
+    items = bag[:]
+    del bag[:]
+    return items
 
 
 def first_that_works(calls: list[Any], asynchronous: bool) -> Any:
@@ -227,11 +343,14 @@ def timed_async(call: Any, seconds: float, name: str) -> Any:
     import asyncio  # noqa: PLC0415 - 60 ms, only where async steps run
 
     async def limited(*args: Any) -> Any:
+        limit = asyncio.timeout(seconds)
         try:
-            async with asyncio.timeout(seconds):
+            async with limit:
                 result = call(*args)
                 return await result if hasattr(result, "__await__") else result
         except TimeoutError as error:
+            if not limit.expired():
+                raise  # the function's own
             raise StepTimeoutError(
                 f"step {name!r} did not finish within {seconds} s", step=name, timeout=seconds
             ) from error
@@ -291,6 +410,6 @@ def _serve(requests: Any, call: Any) -> None:
         args, box, done = request
         try:
             box[0] = call(*args)
-        except Exception as error:  # noqa: BLE001 - handed to the caller
+        except BaseException as error:  # noqa: BLE001 - handed to the caller
             box[1] = error
         done.set()

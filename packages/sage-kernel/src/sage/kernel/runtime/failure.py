@@ -13,7 +13,9 @@ from typing import Any
 from sage.common.errors import TaskFailedError
 from sage.kernel.compiler.writer import publish_sources
 from sage.kernel.graph.model import FunctionSpec, Node
+from sage.kernel.runtime.channel import ChannelAborted
 from sage.kernel.runtime.metrics import StepMetrics
+from sage.kernel.runtime.policy import next_delay
 
 
 class Skip:
@@ -92,7 +94,7 @@ class FailureHandler:
         while not partial and (delay := self._delay(node, attempt, error)) is not None:
             step.retries += 1
             if not self._job.sleep(delay):
-                break
+                raise ChannelAborted
             attempt += 1
             try:
                 return self._again(ident, value, key)
@@ -155,10 +157,7 @@ class FailureHandler:
         return node, step
 
     def _delay(self, node: Node, attempt: int, error: Exception) -> float | None:
-        policy = node.options.retry
-        if policy is None or not policy.should_retry(error, attempt):
-            return None
-        return float(policy.delay(attempt, error))
+        return next_delay(node.options.retry, attempt, error)
 
     def _give_up(self, node: Node, value: Any, error: Exception, n: Any, attempts: int) -> Any:
         step = self._steps[node.id]
@@ -194,6 +193,15 @@ def task_failed(
     )
     failed.__cause__ = error
     return failed
+
+
+def no_route(node: Node, name: Any) -> LookupError:
+    """A route function named a route that nobody reads."""
+    ports = ", ".join(repr(port) for port in node.params.get("ports", ()))
+    return LookupError(
+        f"route {node.name!r} returned {name!r}, which is none of its routes ({ports}); "
+        "add that route, or read .default"
+    )
 
 
 def fallback_spec(node: Node) -> FunctionSpec | None:

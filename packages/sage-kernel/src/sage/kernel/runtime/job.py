@@ -18,9 +18,10 @@ from sage.kernel.compiler.model import ExecutionGraph, SegmentPlan
 from sage.kernel.graph.model import Node, StreamGraph
 from sage.kernel.runtime import states
 from sage.kernel.runtime.channel import ChannelAborted
-from sage.kernel.runtime.failure import TaskAbort, task_failed
+from sage.kernel.runtime.failure import TaskAbort
 from sage.kernel.runtime.hooks import hook_manager
 from sage.kernel.runtime.metrics import StepMetrics, describe
+from sage.kernel.runtime.sharing import Sharing
 from sage.kernel.runtime.task import Task
 
 
@@ -55,7 +56,8 @@ class Job:
         self._dead_letters: Any = None
         self._events: list[dict[str, Any]] = []
         self._log: deque[str] = deque(maxlen=2000)
-        self._used: set[int] = set()
+        self.sharing = Sharing()
+        self._pulls: set[Any] = set()
         self._on_end: list[Callable[[Job], None]] = []
         self._began = self._finished_at = 0.0
         self._hooks = hook_manager()
@@ -141,9 +143,8 @@ class Job:
                 return True
             if self._status != states.CANCELING:
                 self._to(states.CANCELING)
-                self._stop_sources = True
                 self._wake.set()
-                self._resumed.set()
+                self._stop_now()
                 for task in self._tasks:
                     task.abort()
         if wait and not self._inside():
@@ -247,13 +248,46 @@ class Job:
 
         await asyncio.sleep(seconds)
 
-    def first_use(self, instance: Any) -> bool:
-        """Whether a shared instance is opened for the first time."""
+    @property
+    def canceled(self) -> bool:
+        """Whether the job is being, or was, canceled."""
+        return self._status in (states.CANCELING, states.CANCELED)
+
+    def pull(self, coroutine: Any) -> Any:
+        """Await the next item of an asynchronous source; given up when the job stops.
+
+        Raises:
+            ChannelAborted: The job fails or is canceled.
+        """
+        from concurrent.futures import CancelledError  # noqa: PLC0415 - where asyncio is anyway
+
         with self._lock:
-            if id(instance) in self._used:
-                return False
-            self._used.add(id(instance))
-            return True
+            if self._stop_sources:
+                coroutine.close()
+                raise ChannelAborted
+            future = self.loop().submit(coroutine)
+            self._pulls.add(future)
+        try:
+            return future.result()
+        except CancelledError:
+            if self._stop_sources:
+                raise ChannelAborted from None
+            raise
+        finally:
+            self._pulls.discard(future)
+
+    def stop_sources(self) -> None:
+        """Pull nothing more: an item failed for good. Its error follows with the task's end."""
+        with self._lock:
+            if self._status in (states.RUNNING, states.PAUSED):
+                self._to(states.FAILING)
+            self._stop_now()
+
+    def _stop_now(self) -> None:
+        self._stop_sources = True
+        self._resumed.set()
+        for pull in list(self._pulls):
+            pull.cancel()
 
     def loop(self) -> Any:
         """The job's event loop, made on first use."""
@@ -323,10 +357,9 @@ class Job:
         )
         return letter
 
-    def closing_failed(self, segment: SegmentPlan, error: Exception) -> None:
+    def closing_failed(self, error: Exception) -> None:
         """A step's ``close`` raised: the job fails with it unless it fails already."""
-        node = segment.nodes[-1]
-        self._fail(task_failed(self.name, node, None, "close()", error))
+        self._fail(error)
 
     def log(self, line: str) -> None:
         """Keep a line for ``logs()``."""
@@ -407,8 +440,7 @@ class Job:
                 self.log(str(error))
             if self._status in (states.RUNNING, states.PAUSED):
                 self._to(states.FAILING)
-            self._stop_sources = True
-            self._resumed.set()
+            self._stop_now()
 
     def _finish(self) -> None:
         self._finished_at = perf_counter()

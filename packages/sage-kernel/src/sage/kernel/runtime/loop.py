@@ -44,12 +44,16 @@ class JobLoop:
 
         self.loop.call_soon_threadsafe(begin)
 
+    def submit(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Run a coroutine from another thread; a future whose ``cancel`` reaches the coroutine."""
+        return self._asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+
     def run(self, coroutine: Coroutine[Any, Any, Any], timeout: float | None = None) -> Any:
         """Run a coroutine from another thread and return its result."""
         if threading.current_thread() is self.thread:
             coroutine.close()
             raise RuntimeError("called from the event loop itself: await it instead")
-        future = self._asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+        future = self.submit(coroutine)
         try:
             return future.result(timeout)
         except TimeoutError:

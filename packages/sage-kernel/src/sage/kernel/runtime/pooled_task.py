@@ -12,10 +12,10 @@ from time import perf_counter, time
 from typing import Any
 
 from sage.kernel.compiler.codegen import SegmentCode
-from sage.kernel.graph.model import Node
+from sage.kernel.graph.model import DEFAULT_ROUTE, Node
 from sage.kernel.runtime.binding import Functions
 from sage.kernel.runtime.channel import ChannelAborted
-from sage.kernel.runtime.failure import SKIP, FailureHandler, TaskAbort
+from sage.kernel.runtime.failure import SKIP, FailureHandler, TaskAbort, no_route
 from sage.kernel.runtime.gate import TIMER
 from sage.kernel.runtime.lineage import Lineage
 from sage.kernel.runtime.release import Release, Result
@@ -53,9 +53,16 @@ class PooledTask(Task):
         self._failed: tuple[int, TaskAbort] | None = None
         self._exhausted = False
         self._working = 0
+        self._crashed = False
+        for nth in range(1, self.workers_here()):
+            self.all_functions.append(self.make_functions(nth))
         puts = {cid: self._put(cid, channels) for cid, channels in self.outputs.items()}
         keyed = {cid for cid in self.outputs if self.plan.channels[cid].keyed}
         self.release = Release(puts, keyed, self.outputs, self.segment.ordered)
+
+    def workers_here(self) -> int:
+        """How many sets of functions this side needs."""
+        return self.segment.width
 
     def run(self) -> None:
         """Body of the first worker's thread; starts and joins the others."""
@@ -71,7 +78,7 @@ class PooledTask(Task):
                     self._exhausted = True
                     self._turn.notify_all()
                 if not isinstance(error, ChannelAborted):
-                    self.signal.fire()
+                    self.job.stop_sources()
 
         others = [
             threading.Thread(
@@ -91,10 +98,14 @@ class PooledTask(Task):
             raise crashed[0]
 
     def _worker(self, nth: int) -> None:
-        functions = self.functions if nth == 0 else self.make_functions(nth)
+        functions = self.all_functions[nth % len(self.all_functions)]
         worker: Worker = self.make_worker(functions, self.make_handler(functions), nth)
         try:
-            worker.open()
+            try:
+                worker.open()
+            except BaseException:
+                self._crashed = True
+                raise
             if nth == 0:
                 self.opened()
             while (chunk := self._take()) is not None:
@@ -132,7 +143,7 @@ class PooledTask(Task):
                     and self._seq - self.release.next >= WINDOW * self.segment.width
                 ):
                     self._turn.wait()
-            if self._exhausted or self._failed is not None:
+            if self._exhausted or self._failed is not None or self.useless():
                 return None
             most, linger = self.batch_limits()
             taken = gate.next(most)
@@ -169,6 +180,7 @@ class PooledTask(Task):
             if self._failed is None or chunk.seq < self._failed[0]:
                 self._failed = (chunk.seq, abort)
                 self.release.stop_at = chunk.seq
+            self.job.stop_sources()
             self.release.add(chunk.seq, results)
             self._turn.notify_all()
 
@@ -177,6 +189,11 @@ class PooledTask(Task):
             self._most *= 2
         elif seconds > 0.002 and self._most > 1:
             self._most = max(1, self._most // 2)
+
+    def closing_failed(self, error: Exception) -> None:
+        """A worker could not close a step; what failed before counts more."""
+        if self._failed is None and not self._crashed:
+            self.job.closing_failed(error)
 
     def send_letter(self, node: Node, letter: dict[str, Any]) -> None:
         if self.letters:
@@ -205,7 +222,7 @@ class Worker:
     def close(self) -> None:
         errors = self.functions.close()
         if errors:
-            self.task.job.closing_failed(self.task.segment, errors[0])
+            self.task.closing_failed(errors[0])
 
 
 class ItemWorker(Worker):
@@ -229,6 +246,8 @@ class ItemWorker(Worker):
         lineage, offset = chunk.lineage, chunk.offset
         started = perf_counter()
         for i, item in enumerate(chunk.items):
+            if task.job.canceled:
+                raise ChannelAborted
             outs: list[tuple[int, Any]] = []
             if plan.keyed:
                 item = item[1]  # noqa: PLW2901 - the key is for partitioning only
@@ -270,6 +289,8 @@ class BatchWorker(Worker):
         task.steps[node.id].observe_many(perf_counter() - started, len(items))
         for i, (item, (ok, value)) in enumerate(zip(items, outcomes, strict=True)):
             n = (chunk.lineage, chunk.offset + i)
+            if ok and node.kind == "route" and not self._has_route(value):
+                ok, value = False, no_route(node, value)  # noqa: PLW2901
             if not ok:
                 value = self._rescue(item, value, n)  # noqa: PLW2901
                 if value is SKIP:
@@ -279,6 +300,9 @@ class BatchWorker(Worker):
             if outs:
                 results.append((chunk.lineage, chunk.offset + i, outs))
 
+    def _has_route(self, name: Any) -> bool:
+        return name in self.node.params["ports"] or DEFAULT_ROUTE in self._ports.values()
+
     def _outputs(self, item: Any, value: Any) -> list[tuple[int, Any]]:
         kind = self.node.kind
         if kind == "filter":
@@ -286,7 +310,9 @@ class BatchWorker(Worker):
         if kind == "flatmap":
             return [(cid, one) for one in value or () for cid in self._targets]
         if kind == "route":
-            return [(cid, item) for cid in self._targets if self._ports[cid] == value]
+            named = self.node.params.get("ports", ())
+            port = value if value in named and value != DEFAULT_ROUTE else DEFAULT_ROUTE
+            return [(cid, item) for cid in self._targets if self._ports[cid] == port]
         if kind == "sink":
             return []
         return [(cid, value) for cid in self._targets]
@@ -298,7 +324,7 @@ class BatchWorker(Worker):
             step.errors += 1
             step.retries += 1
             if not self.task.job.sleep(delay):
-                break
+                raise ChannelAborted
             attempt += 1
             ok, value = self.call([item])[0]
             if ok:

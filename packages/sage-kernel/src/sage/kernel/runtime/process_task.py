@@ -32,6 +32,9 @@ class ProcessTask(CountingTask):
             config=self.job.config,
         )
 
+    def workers_here(self) -> int:
+        return 1
+
     def run(self) -> None:
         self.pool.start()
         try:
@@ -42,7 +45,9 @@ class ProcessTask(CountingTask):
             except JobCanceledError:
                 pass
             except Exception as error:  # noqa: BLE001 - the task boundary
-                self.job.closing_failed(self.segment, error)
+                self.job.closing_failed(
+                    task_failed(self.job.name, self.segment.nodes[0], None, "close()", error)
+                )
 
     def abort(self) -> None:
         super().abort()
@@ -57,7 +62,7 @@ class ProcessTask(CountingTask):
 
 
 class ProcessWorker(BatchWorker):
-    """Dispatches to one process. The functions of this side are never opened."""
+    """Dispatches to one process. On this side only the fallback of the step is opened."""
 
     def __init__(
         self,
@@ -72,10 +77,12 @@ class ProcessWorker(BatchWorker):
         self._pool = pool
 
     def open(self) -> None:
-        return
+        if self._nth == 0:
+            self.functions.open(fallbacks_only=True)
 
     def close(self) -> None:
-        return
+        if self._nth == 0:
+            super().close()
 
     def call(self, items: list[Any]) -> list[tuple[bool, Any]]:
         node: Node = self.node

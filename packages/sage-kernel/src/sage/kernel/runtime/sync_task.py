@@ -8,6 +8,7 @@ a call takes about a millisecond: counters, cancel and pause are looked at in be
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from time import perf_counter, time
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +16,14 @@ from sage.api.functions import StopSignal
 from sage.kernel.compiler.codegen import OPERATOR_KINDS, SegmentCode
 from sage.kernel.compiler.writer import is_one_to_one
 from sage.kernel.graph.model import Node
+from sage.kernel.operators.emit import DROPPED
+from sage.kernel.runtime.binding import Functions
 from sage.kernel.runtime.channel import ChannelAborted
 from sage.kernel.runtime.failure import SKIP, TaskAbort, task_failed
 from sage.kernel.runtime.gate import TIMER
 from sage.kernel.runtime.lineage import DerivedLineage, OriginLineage
-from sage.kernel.runtime.task import Task
+from sage.kernel.runtime.tables import MISSING
+from sage.kernel.runtime.task import HERE, Task
 
 if TYPE_CHECKING:
     from sage.kernel.compiler.inline import Inlined
@@ -80,15 +84,47 @@ class SyncTask(Task):
             elif node.kind == "join" and _plain(node):
                 state[node.id] = ({}, {})
             elif node.kind in OPERATOR_KINDS or node.kind == "join":
+                if node.kind != "process" and node.id in self.functions.calls:
+                    self.functions.calls[node.id] = self._by_policy(
+                        node, self.functions.calls[node.id]
+                    )
                 self._operators[node.id] = self.job.make_operator(
                     node, self.functions, self.functions.contexts[node.id]
                 )
+
+    def _by_policy(self, node: Node, call: Any) -> Any:
+        """The function of a window or join as its operator calls it: the policy is around it."""
+
+        def guarded(*args: Any) -> Any:
+            try:
+                return call(*args)
+            except Exception as error:  # noqa: BLE001 - the task boundary
+                value = args if len(args) > 1 else args[0]
+                result = self._handler.handle(
+                    (node.id, partial(call, *args)), value, error, HERE, None
+                )
+                return DROPPED if result is SKIP else result
+
+        return guarded
+
+    def call_again(self, functions: Functions, node: Node, value: Any, key: Any) -> Any:
+        if node.kind == "reduce":
+            state = self._env["STATE"][node.id]
+            before = state.get(key, MISSING)
+            if before is MISSING:
+                before = self._env["INIT"][node.id]()
+            result = state[key] = functions.calls[node.id](before, value)
+            return result
+        if node.kind == "process":
+            return self._operators[node.id].process(value, 0)
+        return super().call_again(functions, node, value, key)
 
     # ------------------------------------------------------------------ running
 
     def run(self) -> None:
         """Body of the thread."""
         self.started = perf_counter()
+        failed = True
         try:
             self.functions.open()
             self.opened()
@@ -97,11 +133,12 @@ class SyncTask(Task):
             else:
                 self._run_inbox()
             self._finish_operators()
+            failed = False
         finally:
             self.ended = perf_counter()
             errors = self.functions.close()
-            if errors and self.error is None:
-                self.job.closing_failed(self.segment, errors[0])
+            if errors and not failed:
+                self.job.closing_failed(errors[0])
 
     def _run_source(self, node: Node) -> None:
         job = self.job
@@ -148,6 +185,8 @@ class SyncTask(Task):
         timed = bool(self._operators)
         while True:
             deadline = self._next_time() if timed else None
+            if self.useless():
+                return
             taken = gate.next(self._next_size(), deadline)
             if taken is None:
                 return
@@ -325,32 +364,50 @@ class SyncTask(Task):
         for node in self.segment.nodes:
             operator = self._operators.get(node.id)
             if operator is not None and (due := operator.next_time()) is not None and due <= now:
-                self._emit(node, operator.on_time(now))
+                self._emit(node, partial(operator.on_time, now))
 
     def _end_input(self, at: int) -> None:
         plan, _ = self.inputs[at]
         operator = self._operators.get(plan.target)
         if operator is not None and len(self.plan.nodes[plan.target].inputs) > 1:
-            self._emit(self.plan.nodes[plan.target], operator.end_input(plan.index))
+            self._emit(self.plan.nodes[plan.target], partial(operator.end_input, plan.index))
 
     def _finish_operators(self) -> None:
         for node in self.segment.nodes:
             operator = self._operators.get(node.id)
             if operator is not None:
-                self._emit(node, operator.finish())
+                self._emit(node, operator.finish)
 
-    def _emit(self, node: Node, outputs: Any) -> None:
-        """Send outputs that a stateful step made by itself through the steps after it."""
-        try:
-            batch = list(outputs)
-        except (TaskAbort, ChannelAborted):
-            raise
-        except Exception as error:
-            raise TaskAbort(
-                task_failed(self.job.name, node, None, "its own output", error)
-            ) from error
-        if not batch:
-            return
+    def _emit(self, node: Node, make: Any) -> None:
+        """Send outputs that a stateful step makes by itself through the steps after it.
+
+        Args:
+            node: The step.
+            make: Gives its outputs; called again after a failure, to go on behind it.
+        """
+        batch: list[Any] = []
+        failed: TaskAbort | None = None
+        while True:
+            try:
+                batch.extend(make())
+                break
+            except ChannelAborted:
+                raise
+            except TaskAbort as abort:
+                failed = abort
+                break
+            except Exception as error:  # noqa: BLE001 - the task boundary
+                try:
+                    self._handler.fail_batch(node, "its own output", error, None)
+                except TaskAbort as abort:
+                    failed = abort
+                    break
+        if batch:
+            self._send_own(node, batch)
+        if failed is not None:
+            raise failed
+
+    def _send_own(self, node: Node, batch: list[Any]) -> None:
         run = self._choose("outputs", node, 0)
         origin = OriginLineage(node.uid, self.count_of(f"e{node.id}_n"))
         self.current, self.lineage = batch, (origin, 0)
@@ -363,6 +420,11 @@ class SyncTask(Task):
 
     def pulled(self) -> int:
         return self._pulled
+
+    def abort(self) -> None:
+        super().abort()
+        if self.segment.source is None:
+            self.current.clear()  # the generated loop ends after the record it is at
 
 
 def _plain(node: Node) -> bool:
@@ -392,17 +454,16 @@ def iterate(source: Any, job: Any) -> Iterator[Any]:
 
 def _pull_async(source: Any, job: Any) -> Iterator[Any]:
     iterator = source.__aiter__()
-    loop = job.loop()
     try:
         while True:
             try:
-                item = loop.run(_next_of(iterator))
+                item = job.pull(_next_of(iterator))
             except StopAsyncIteration:
                 return
             yield item
     finally:
         if hasattr(iterator, "aclose"):
-            loop.run(iterator.aclose())
+            job.loop().run(iterator.aclose())
 
 
 async def _next_of(iterator: Any) -> Any:

@@ -12,17 +12,21 @@ from time import perf_counter
 from typing import Any
 
 from sage.api.context import RuntimeContext
+from sage.common.errors import GraphError, JobError
 from sage.kernel.compiler import writer
 from sage.kernel.compiler.model import ChannelPlan, ExecutionGraph, SegmentPlan
-from sage.kernel.graph.model import Node
+from sage.kernel.graph.model import DEAD_LETTER, Node
 from sage.kernel.runtime.binding import Functions
 from sage.kernel.runtime.channel import Channel, Signal
-from sage.kernel.runtime.failure import SKIP, FailureHandler, TaskAbort, task_failed
+from sage.kernel.runtime.failure import SKIP, FailureHandler, TaskAbort, no_route, task_failed
 from sage.kernel.runtime.gate import InputGate
 from sage.kernel.runtime.lineage import Lineage, OriginLineage
 from sage.kernel.runtime.loops import LoopGuard
 from sage.kernel.runtime.metrics import StepMetrics
 from sage.kernel.runtime.tables import MISSING, Many, add_to, take_first
+
+HERE: Any = object()
+"""Position of the record being worked on, wherever that is; see ``Task.record_id``."""
 
 
 class Task:
@@ -58,6 +62,10 @@ class Task:
         self.lineage: tuple[Lineage, int] | None = None
         self.current: list[Any] = []
         self.functions = self.make_functions()
+        self.all_functions = [self.functions]
+        self._has_sink = any(node.kind == "sink" for node in segment.nodes) or any(
+            channel.port == DEAD_LETTER for channel in segment.outputs
+        )
 
     # ------------------------------------------------------------------ set-up
 
@@ -77,15 +85,19 @@ class Task:
 
         def again(ident: Any, value: Any, key: Any) -> Any:
             if isinstance(ident, tuple):
-                return functions.calls[ident[0]][ident[1]](value)
-            node = self.plan.nodes[ident]
-            call = functions.calls[ident]
-            return call(*value) if node.kind == "join" else call(value)
+                what = ident[1]
+                return what() if callable(what) else functions.calls[ident[0]][what](value)
+            return self.call_again(functions, self.plan.nodes[ident], value, key)
 
         nodes = {node.id: node for node in self.segment.nodes}
         return FailureHandler(
             self.job, nodes, self.steps, self.locate, again, functions.fallbacks, self.send_letter
         )
+
+    def call_again(self, functions: Functions, node: Node, value: Any, key: Any) -> Any:
+        """Repeat a call that failed, for its retry policy."""
+        call = functions.calls[node.id]
+        return call(*value) if node.kind == "join" else call(value)
 
     def send_letter(self, node: Node, letter: dict[str, Any]) -> None:
         """Put a dead letter into the streams that read them. Called by the task's own thread."""
@@ -117,18 +129,9 @@ class Task:
         """Names that generated code refers to; see ``sage.kernel.compiler.writer``."""
         from itertools import islice  # noqa: PLC0415 - built in
 
-        def no_route(node_id: int, name: Any, value: Any) -> None:
+        def lost(node_id: int, name: Any, value: Any) -> None:
             node = self.plan.nodes[node_id]
-            ports = ", ".join(repr(p) for p in node.params.get("ports", ()))
-            handler.fail_batch(
-                node,
-                value,
-                LookupError(
-                    f"route {node.name!r} returned {name!r}, which is none of its routes "
-                    f"({ports}); add that route, or read .default"
-                ),
-                None,
-            )
+            handler.fail_batch(node, value, no_route(node, name), HERE)
 
         def no_coroutine(node_id: int, value: Any) -> None:
             value.close()
@@ -144,7 +147,7 @@ class Task:
             "X": functions.contexts,
             "H": handler.handle,
             "AH": handler.handle_async,
-            "NR": no_route,
+            "NR": lost,
             "NC": no_coroutine,
             "SKIP": SKIP,
             "MISSING": MISSING,
@@ -162,20 +165,57 @@ class Task:
 
     def _put(self, cid: int, channels: list[Channel]) -> Any:
         plan = self.plan.channels[cid]
-        if not plan.keyed:
-            return channels[0].put_counted if plan.counted else channels[0].put
         puts = [c.put_counted if plan.counted else c.put for c in channels]
+        return self.distribute(plan, puts)
+
+    def distribute(self, plan: ChannelPlan, puts: list[Any]) -> Any:
+        """What generated code and releases call to put a record into a channel.
+
+        Args:
+            plan: The channel.
+            puts: One function per subtask of its target.
+
+        Returns:
+            ``put(value)``, or ``put(key, value)`` for a keyed channel.
+        """
+        only = puts[0]
+        if plan.most is not None:
+            only = puts[0] = self._limited(plan, plan.most, only)
+        if not plan.keyed:
+            return only
         if len(puts) == 1:
-            only = puts[0]
             return lambda key, value: only((key, value))
         from sage.kernel.runtime.hashing import stable_hash  # noqa: PLC0415
 
-        count = len(puts)
+        count, node = len(puts), self.plan.key_of[plan.target, plan.index]
 
         def put(key: Any, value: Any) -> None:
-            puts[stable_hash(key) % count]((key, value))
+            try:
+                at = stable_hash(key) % count
+            except GraphError as error:
+                where = self.record_id()
+                raise TaskAbort(task_failed(self.job.name, node, where, value, error)) from error
+            puts[at]((key, value))
 
         return put
+
+    def _limited(self, plan: ChannelPlan, most: int, put: Any) -> Any:
+        """Refuse more than ``most`` records on their way back."""
+        left = most
+
+        def limited(value: Any) -> None:
+            nonlocal left
+            if left == 0:
+                node = self.plan.nodes[plan.source]
+                error = JobError(
+                    f"more than max_items={most} items came back to {node.name!r}'s loop: it does "
+                    "not end, or from_future(max_items=...) is too small"
+                )
+                raise TaskAbort(task_failed(self.job.name, node, None, value, error))
+            left -= 1
+            put(value)
+
+        return limited
 
     # ------------------------------------------------------------------ where an item came from
 
@@ -184,7 +224,9 @@ class Task:
         if isinstance(n, tuple):
             lineage, offset = n
             return None if lineage is None else str(lineage.resolve(offset))
-        if n is None or self.lineage is None:
+        if n is HERE:
+            return self.record_id()
+        if n is None or self.lineage is None or self.job.canceled:
             return None
         if not isinstance(n, int):
             n = len(self.current) - n.__length_hint__() - 1
@@ -217,6 +259,12 @@ class Task:
         """Take no more input and let the producers run on without blocking."""
         for _, channel in self.inputs:
             channel.drop()
+
+    def useless(self) -> bool:
+        """Whether the job fails and nobody takes what this task would still put out."""
+        if not self.job.stopping or self._has_sink:
+            return False
+        return all(channel.discard for channels in self.outputs.values() for channel in channels)
 
     def abort(self) -> None:
         """Wake everything that waits; the job is being canceled."""
@@ -252,7 +300,11 @@ class Task:
 
     def custom_counters(self, node_id: int) -> dict[str, float]:
         """What the step counted through ``ctx.count``."""
-        return dict(self.functions.contexts[node_id]._counters)
+        total: dict[str, float] = {}
+        for functions in self.all_functions:
+            for name, amount in functions.contexts[node_id]._counters.copy().items():
+                total[name] = total.get(name, 0) + amount
+        return total
 
     def flows(self) -> dict[int, tuple[int, int]]:
         """Node id -> (in, out), derived from counters and the structure of the segment."""
