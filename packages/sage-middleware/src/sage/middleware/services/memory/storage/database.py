@@ -97,9 +97,11 @@ class Database:
         except BaseException:
             self._writer.close()
             raise
-        self._inode = os.stat(self.path).st_ino
+        self._folder: int | None = None
+        if hasattr(os, "O_DIRECTORY"):
+            self._folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
         self._finalizer = weakref.finalize(
-            self, _close_all, (self._monitor, self._writer), self._readers
+            self, _close_all, (self._monitor, self._writer), self._readers, self._folder
         )
 
     # -- connections -----------------------------------------------------------------------------
@@ -176,15 +178,16 @@ class Database:
         Raises:
             CollectionClosedError: Another handle or process deleted the collection.
         """
-        try:
-            if os.stat(self.path).st_ino == self._inode:
-                return
-        except FileNotFoundError:
-            pass
-        raise CollectionClosedError(
-            f"the collection at {str(self.path.parent)!r} was deleted; connect to it again",
-            path=str(self.path),
-        )
+        if self._folder is not None:
+            # A directory without links is one that was removed: one cheap call per write.
+            gone = os.fstat(self._folder).st_nlink == 0
+        else:
+            gone = not self.path.exists()
+        if gone:
+            raise CollectionClosedError(
+                f"the collection at {str(self.path.parent)!r} was deleted; connect to it again",
+                path=str(self.path),
+            )
 
     # -- writing ---------------------------------------------------------------------------------
 
@@ -438,8 +441,12 @@ class ReadConnection:
             raise self._database._explain(error) from error
 
 
-def _close_all(own: Sequence[sqlite3.Connection], readers: deque[sqlite3.Connection]) -> None:
+def _close_all(
+    own: Sequence[sqlite3.Connection], readers: deque[sqlite3.Connection], folder: int | None
+) -> None:
     while readers:
         readers.pop().close()
     for connection in own:
         connection.close()
+    if folder is not None:
+        os.close(folder)
