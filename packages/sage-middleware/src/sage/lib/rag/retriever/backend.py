@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from sage.common.errors import ConfigError
 from sage.lib.adapt import as_document, as_documents
 from sage.lib.io.source.records import SUFFIXES, read_records
+from sage.lib.rag.retriever.fusing import RRF_K, Fusing, join_documents
 from sage.lib.types import Document
 
 if TYPE_CHECKING:
@@ -27,9 +28,14 @@ class Backend(Protocol):
     """What a retriever searches."""
 
     def search(
-        self, query: str, topk: int, where: Mapping[str, Any] | None, mode: str
+        self,
+        query: str,
+        topk: int,
+        where: Mapping[str, Any] | None,
+        mode: str,
+        vector: Any = None,
     ) -> list[Document]:
-        """The best ``topk`` passages with scores."""
+        """The best ``topk`` passages with scores; ``vector`` replaces that of ``query``."""
 
     def close(self) -> None:
         """Release what the backend opened itself."""
@@ -43,6 +49,7 @@ class CollectionBackend:
             metadata, score``.
         index_name: Index of the collection; default: its own.
         close: Called by ``close``.
+        fusing: How hybrid search joins its two rankings; default: as the collection does.
     """
 
     def __init__(
@@ -51,20 +58,54 @@ class CollectionBackend:
         *,
         index_name: str | None = None,
         close: Callable[[], object] | None = None,
+        fusing: Fusing | None = None,
     ) -> None:
         self._retrieve = retrieve
         self._index = index_name
         self._close = close
+        self._fusing = fusing
 
     def search(
-        self, query: str, topk: int, where: Mapping[str, Any] | None, mode: str
+        self,
+        query: str,
+        topk: int,
+        where: Mapping[str, Any] | None,
+        mode: str,
+        vector: Any = None,
     ) -> list[Document]:
         """Ask the collection."""
-        options: dict[str, Any] = {"topk": topk, "mode": mode}
+        options: dict[str, Any] = {}
         if where is not None:
             options["where"] = where
         if self._index is not None:
             options["index_name"] = self._index
+        if vector is not None and mode != "bm25":
+            options["query_vector"] = vector
+        if mode == "hybrid" and self._fusing is not None:
+            return self._hybrid(query, topk, options, self._fusing)
+        return self._rows(query, topk=topk, mode=mode, **options)
+
+    def _hybrid(
+        self, query: str, topk: int, options: dict[str, Any], fusing: Fusing
+    ) -> list[Document]:
+        depth = max(fusing.depth, topk)
+        if fusing.method == "rrf" and fusing.rrf_k != RRF_K:
+            # Collections have no setting for k: their two rankings are joined here.
+            dense = self._rows(query, topk=depth, mode="dense", **options)
+            options.pop("query_vector", None)
+            sparse = self._rows(query, topk=depth, mode="bm25", **options)
+            return join_documents(dense, sparse, fusing, topk)
+        return self._rows(
+            query,
+            topk=topk,
+            mode="hybrid",
+            fusion=fusing.method,
+            weight=fusing.weight,
+            fetch=depth,
+            **options,
+        )
+
+    def _rows(self, query: str, **options: Any) -> list[Document]:
         return [as_document(row) for row in self._retrieve(query, **options)]
 
     def close(self) -> None:
@@ -74,7 +115,11 @@ class CollectionBackend:
 
 
 def open_collection(
-    ctx: RuntimeContext, name: str, data_dir: str | None, index_name: str | None
+    ctx: RuntimeContext,
+    name: str,
+    data_dir: str | None,
+    index_name: str | None,
+    fusing: Fusing | None = None,
 ) -> CollectionBackend:
     """The collection ``name``: through the job's memory service when there is one, else directly.
 
@@ -97,7 +142,7 @@ def open_collection(
         def retrieve(query: str, **options: Any) -> Any:
             return service.retrieve(name, query, **options)
 
-        return CollectionBackend(retrieve, index_name=index_name)
+        return CollectionBackend(retrieve, index_name=index_name, fusing=fusing)
     manager = MemoryManager(data_dir)
     try:
         collection = manager.connect_collection(name)
@@ -106,7 +151,10 @@ def open_collection(
         _close_manager(manager)
         raise ConfigError(_missing(name, repr(str(manager.data_dir)), _names(known))) from error
     return CollectionBackend(
-        collection.retrieve, index_name=index_name, close=lambda: _close_manager(manager)
+        collection.retrieve,
+        index_name=index_name,
+        close=lambda: _close_manager(manager),
+        fusing=fusing,
     )
 
 
@@ -143,25 +191,6 @@ def documents_of(given: Any) -> tuple[Document, ...]:
     if not documents:
         raise ConfigError(f"{str(path)!r} holds no documents")
     return tuple(documents)
-
-
-def matches(metadata: Mapping[str, Any], where: Mapping[str, Any] | None) -> bool:
-    """Whether metadata fulfil a filter; for documents given directly.
-
-    Raises:
-        ConfigError: The filter uses more than equality.
-    """
-    if where is None:
-        return True
-    for key, wanted in where.items():
-        if key.startswith("$") or isinstance(wanted, Mapping):
-            raise ConfigError(
-                f"the filter {dict(where)!r} needs a collection: documents given directly can be "
-                "filtered by equality only"
-            )
-        if metadata.get(key) != wanted:
-            return False
-    return True
 
 
 def above(documents: Sequence[Document], threshold: float | None) -> tuple[Document, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
@@ -9,6 +10,7 @@ import attrs
 from sage.common.errors import ConfigError
 from sage.lib.adapt import as_document, as_query
 from sage.lib.contracts import QueryLike, RetrievalFunction
+from sage.lib.errors import ItemError
 from sage.lib.rag.retriever.backend import (
     MODES,
     Backend,
@@ -16,10 +18,11 @@ from sage.lib.rag.retriever.backend import (
     documents_of,
     open_collection,
 )
-from sage.lib.types import Document, Retrieved
+from sage.lib.types import Document, Query, Retrieved
 
 if TYPE_CHECKING:
     from sage.api.context import RuntimeContext
+    from sage.lib.rag.retriever.fusing import Fusing
 
 
 @attrs.frozen(kw_only=True)
@@ -34,14 +37,17 @@ class RetrieverConfig:
         data_dir: Directory of the memory manager; default: the registered service
             ``memory_service``, else SAGE's data directory.
         mode: ``dense``, ``bm25`` or ``hybrid``; default: that of the class.
-        where: Metadata filter, such as ``{"year": {"$gt": 2020}}``.
+        where: Metadata filter, such as ``{"year": {"$gt": 2020}}``; applied before the search, so
+            that ``top_k`` passages come whenever that many match.
+        where_key: Key of the question's metadata that may hold a further filter for this question
+            alone; both must hold, so a question can only narrow ``where``. ``None``: not read.
         index_name: Index of the collection.
         documents: Instead of a collection: a list of documents (texts, mappings or ``Document``),
             a txt, jsonl or csv file, or a directory of text files.
         ids: Ids of ``documents`` that are plain texts.
         vectors: ``(n, dim)`` vectors of ``documents``; default: made by ``embed``.
-        embed: ``text -> vector`` or the name of an embedding model, for ``documents``; default:
-            the default embedding model.
+        embed: ``text -> vector``, an ``EmbeddingModel`` or the name of one, for ``documents``;
+            default: the default embedding model.
     """
 
     collection_name: str | None = None
@@ -53,6 +59,7 @@ class RetrieverConfig:
         validator=attrs.validators.optional(attrs.validators.in_(MODES)),
     )
     where: dict[str, Any] | None = None
+    where_key: str | None = "where"
     index_name: str | None = None
     documents: Any = None
     ids: Any = None
@@ -85,29 +92,32 @@ class Retriever(RetrievalFunction):
         settings: RetrieverConfig = self.config
         if settings.collection_name is not None:
             self._backend = open_collection(
-                ctx, settings.collection_name, settings.data_dir, settings.index_name
+                ctx,
+                settings.collection_name,
+                settings.data_dir,
+                settings.index_name,
+                self._fusing(),
             )
             return
         from sage.lib.rag.retriever.direct import DirectBackend  # noqa: PLC0415 - NumPy
+        from sage.lib.rag.retriever.embedding import Embedding  # noqa: PLC0415 - NumPy
 
         self._backend = DirectBackend(
-            self._documents(),
+            given_documents(settings.documents, settings.ids),
             modes=(self._mode,),
             vectors=settings.vectors,
-            embed=None if self._mode == "bm25" else _embedder(settings.embed),
+            embed=None if self._mode == "bm25" else Embedding(settings.embed),
+            fusing=self._fusing(),
         )
 
     def execute(self, item: QueryLike) -> Retrieved:
         """Find the passages of one question.
 
         Raises:
-            ItemError: The item holds no question.
+            ItemError: The item holds no question, or its own filter is no mapping.
         """
-        assert self._backend is not None, "open() comes first"
-        settings: RetrieverConfig = self.config
         query = as_query(item)
-        found = self._backend.search(query.text, settings.top_k, settings.where, self._mode)
-        return Retrieved(query=query, passages=above(found, settings.similarity_threshold))
+        return Retrieved(query=query, passages=self._search(query.text, self._where(query)))
 
     def close(self) -> None:
         """Close what was opened."""
@@ -115,30 +125,58 @@ class Retriever(RetrievalFunction):
             self._backend.close()
             self._backend = None
 
-    def _documents(self) -> tuple[Document, ...]:
+    def _fusing(self) -> Fusing | None:
+        return None
+
+    def _search(
+        self, text: str, where: Mapping[str, Any] | None, top_k: int | None = None
+    ) -> tuple[Document, ...]:
+        assert self._backend is not None, "open() comes first"
         settings: RetrieverConfig = self.config
-        if settings.ids is None:
-            return documents_of(settings.documents)
-        ids, texts = list(settings.ids), list(settings.documents)
-        if len(ids) != len(texts):
-            raise ConfigError(
-                f"ids and documents must be of one length, got {len(ids)} and {len(texts)}"
-            )
-        return tuple(
-            attrs.evolve(as_document(text), id=str(identity))
-            for identity, text in zip(ids, texts, strict=True)
+        found = self._backend.search(text, top_k or settings.top_k, where, self._mode)
+        return above(found, settings.similarity_threshold)
+
+    def _where(self, query: Query) -> Mapping[str, Any] | None:
+        settings: RetrieverConfig = self.config
+        return combined_filter(settings.where, query, settings.where_key)
+
+
+def combined_filter(
+    where: Mapping[str, Any] | None, query: Query, key: str | None
+) -> Mapping[str, Any] | None:
+    """The filter of the settings and that of the question: both must hold.
+
+    Raises:
+        ItemError: The question's is no mapping.
+    """
+    own = None if key is None else query.metadata.get(key)
+    if own is None:
+        return where
+    if not isinstance(own, Mapping):
+        raise ItemError(
+            f"the metadata key {key!r} of a question holds its filter and must be a mapping such "
+            f"as {{'year': 2020}}, got {own!r}; set where_key to read another key, or None",
+            item=query.id,
         )
+    if not own:
+        return where
+    return own if where is None else {"$and": [where, own]}
 
 
-def _embedder(given: Any) -> Any:
-    if callable(given):
-        return given
-    if given is not None and not isinstance(given, str):
+def given_documents(documents: Any, ids: Any) -> tuple[Document, ...]:
+    """The documents of a configuration, with ``ids`` where these are given.
+
+    Raises:
+        ConfigError: They cannot be read, or their numbers differ.
+    """
+    if ids is None:
+        return documents_of(documents)
+    names, texts = list(ids), list(documents)
+    if len(names) != len(texts):
         raise ConfigError(
-            f"embed must be a callable or the name of an embedding model, got {given!r}"
+            f"ids and documents must be of one length, got {len(names)} and {len(texts)}"
         )
-    from sage.middleware.utils.embedding.embedding_api import (  # noqa: PLC0415 - NumPy
-        apply_embedding_model,
+    return tuple(
+        attrs.evolve(as_document(text), id=str(identity))
+        for identity, text in zip(names, texts, strict=True)
     )
-
-    return apply_embedding_model(given or "default").embed

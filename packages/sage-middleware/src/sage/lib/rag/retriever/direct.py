@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -10,13 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from sage.common.errors import ConfigError
-from sage.lib.rag.retriever.backend import matches
+from sage.lib.rag.retriever.embedding import Embedding
+from sage.lib.rag.retriever.fusing import Fusing
 from sage.lib.types import Document
 from sage.middleware.search import BM25Index
+from sage.middleware.search.fusion import Ranking
+from sage.middleware.services.memory.vdb.filters import matches, parse
 
 Vector = npt.NDArray[np.float32]
-DEPTH = 100
-"""How many of each ranking hybrid search fuses."""
 
 
 class DirectBackend:
@@ -25,8 +26,9 @@ class DirectBackend:
     Args:
         documents: What is searched.
         vectors: ``(n, dim)``, one row per document; made by ``embed`` when missing and needed.
-        embed: ``text -> vector``, for questions (and documents without vectors).
+        embed: Vectors of questions (and of documents that came without). Closed by ``close``.
         modes: Which searches will be asked for; others need no index.
+        fusing: How hybrid search joins its two rankings.
 
     Raises:
         ConfigError: Vectors and documents differ in number, or dense search has no ``embed``.
@@ -38,16 +40,18 @@ class DirectBackend:
         *,
         modes: Sequence[str],
         vectors: Any = None,
-        embed: Callable[[str], Any] | None = None,
+        embed: Embedding | None = None,
+        fusing: Fusing | None = None,
     ) -> None:
         self._documents = documents
         self._embed = embed
+        self._fusing = fusing or Fusing()
         self._matrix: Vector | None = None
         self._index: BM25Index | None = None
         if "dense" in modes or "hybrid" in modes:
             if embed is None:
                 raise ConfigError("dense search over given documents needs embed, a callable")
-            rows = [embed(d.text) for d in documents] if vectors is None else vectors
+            rows = embed.documents([d.text for d in documents]) if vectors is None else vectors
             matrix = np.ascontiguousarray(rows, dtype=np.float32)
             if matrix.ndim != 2 or len(matrix) != len(documents):
                 raise ConfigError(
@@ -61,62 +65,64 @@ class DirectBackend:
             self._index.add(range(len(documents)), [d.text for d in documents])
 
     def search(
-        self, query: str, topk: int, where: Mapping[str, Any] | None, mode: str
+        self,
+        query: str,
+        topk: int,
+        where: Mapping[str, Any] | None,
+        mode: str,
+        vector: Any = None,
     ) -> list[Document]:
-        """The best ``topk`` documents with scores: cosine, BM25, or a fusion in ``[0, 1]``."""
+        """The best ``topk`` documents with scores: cosine, BM25, or a fusion.
+
+        Args:
+            vector: ``(dim,)`` vector for the dense side instead of that of ``query``.
+
+        Raises:
+            FilterError: ``where`` is malformed.
+        """
         allowed = None
         if where is not None:
-            allowed = np.fromiter((matches(d.metadata, where) for d in self._documents), bool)
+            node = parse(where)
+            allowed = np.fromiter((matches(node, d.metadata) for d in self._documents), bool)
         if mode == "dense":
-            rows, scores = self._dense(query, topk, allowed)
+            rows, scores = self._dense(query, topk, allowed, vector)
         elif mode == "bm25":
             rows, scores = self._bm25(query, topk, allowed)
         else:
-            dense = self._dense(query, DEPTH, allowed)
-            lexical = self._bm25(query, DEPTH, allowed)
-            rows, scores = fuse(lexical, dense, topk)
+            assert self._index is not None
+            depth = max(self._fusing.depth, topk)
+            rows, scores = self._fusing.join(
+                self._dense(query, depth, allowed, vector),
+                self._bm25(query, depth, allowed),
+                topk=topk,
+                population=len(self._documents) if allowed is None else int(allowed.sum()),
+                query_weight=self._index.query_weight(query),
+            )
         return [
             attrs.evolve(self._documents[int(row)], score=float(score))
             for row, score in zip(rows, scores, strict=True)
         ]
 
     def close(self) -> None:
-        """Nothing was opened."""
+        """Close the embedding model if it was made for this."""
+        if self._embed is not None:
+            self._embed.close()
 
-    def _dense(self, query: str, topk: int, allowed: Any) -> tuple[Any, Any]:
+    def _dense(self, query: str, topk: int, allowed: Any, given: Any) -> Ranking:
         assert self._matrix is not None
         assert self._embed is not None
-        vector = np.asarray(self._embed(query), dtype=np.float32).reshape(-1)
+        vector = self._embed.query(query) if given is None else np.asarray(given, np.float32)
         scores = self._matrix @ (vector / max(float(np.linalg.norm(vector)), 1e-12))
         if allowed is not None:
             scores = np.where(allowed, scores, -np.inf)
         k = min(topk, len(scores))
         if k == 0:
-            return [], []
+            return np.empty(0, np.int64), np.empty(0, np.float32)
         best = np.argpartition(-scores, k - 1)[:k]
         best = best[np.lexsort((best, -scores[best]))]
         best = best[np.isfinite(scores[best])]
         return best, scores[best]
 
-    def _bm25(self, query: str, topk: int, allowed: Any) -> tuple[Any, Any]:
+    def _bm25(self, query: str, topk: int, allowed: Any) -> Ranking:
         assert self._index is not None
         return self._index.search(query, topk, allowed)
-
-
-def fuse(lexical: tuple[Any, Any], dense: tuple[Any, Any], topk: int) -> tuple[Any, Any]:
-    """Convex fusion: the mean of both scores, each scaled to ``[0, 1]`` over its own list.
-
-    Source: Bruch, Gai, Ingber, An Analysis of Fusion Functions for Hybrid Retrieval, TOIS 42(1),
-    2023. Equal weights were the best fixed setting on SQuAD 2.0 and Cranfield.
-    """
-    fused: dict[int, float] = {}
-    for rows, scores in (lexical, dense):
-        if not len(rows):
-            continue
-        low, high = float(scores[-1]), float(scores[0])
-        width = high - low
-        for row, score in zip(rows, scores, strict=True):
-            share = (float(score) - low) / width if width > 0 else 1.0
-            fused[int(row)] = fused.get(int(row), 0.0) + 0.5 * share
-    best = sorted(fused, key=lambda row: (-fused[row], row))[:topk]
-    return best, [fused[row] for row in best]
