@@ -18,6 +18,7 @@ from typing import Any
 
 from benchmarks.harness.meters import peak_mb, reset_peak, rss_mb
 from benchmarks.harness.rows import Row, run_as_script
+
 from sage.api import LocalEnvironment
 
 ITEMS = 10_000_000

@@ -16,6 +16,7 @@ import time
 from typing import Any
 
 from benchmarks.harness.rows import Row, run_as_script
+
 from sage.api import LocalEnvironment
 
 FAST, SLOW = 0.1, 1.2

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmarks.harness.rows import Row, run_as_script
+
 from sage.api import LocalEnvironment
 from sage.common.errors import TaskFailedError
 

@@ -19,10 +19,10 @@ from typing import Any
 
 import aiohttp
 import orjson
-
 from benchmarks.harness.meters import Meter, ratios
 from benchmarks.harness.model_server import ModelServerProcess
 from benchmarks.harness.rows import Row, run_as_script
+
 from sage.api import LocalEnvironment, MapFunction
 
 DELAY = 0.05
