@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sage.common.errors import ServiceError
+from sage.common.errors import NotFoundError, ServiceError
 
 
 class MemoryStoreError(ServiceError):
@@ -13,7 +13,7 @@ class CollectionExistsError(MemoryStoreError):
     """A collection of that name is there already; ``name``."""
 
 
-class CollectionNotFoundError(MemoryStoreError, KeyError):
+class CollectionNotFoundError(MemoryStoreError, NotFoundError, KeyError):
     """No collection has that name; ``name``, ``known``."""
 
     __str__ = MemoryStoreError.__str__
@@ -39,7 +39,7 @@ class SchemaVersionError(MemoryStoreError):
     """A newer SAGE wrote this collection; ``found``, ``supported``."""
 
 
-class RowNotFoundError(MemoryStoreError, KeyError):
+class RowNotFoundError(MemoryStoreError, NotFoundError, KeyError):
     """No row has one of these ids; ``ids``."""
 
     __str__ = MemoryStoreError.__str__
@@ -69,7 +69,7 @@ class IndexExistsError(MemoryStoreError):
     """The collection has an index of that name already; ``index``."""
 
 
-class IndexNotFoundError(MemoryStoreError, KeyError):
+class IndexNotFoundError(MemoryStoreError, NotFoundError, KeyError):
     """The collection has no index of that name; ``index``, ``known``."""
 
     __str__ = MemoryStoreError.__str__
