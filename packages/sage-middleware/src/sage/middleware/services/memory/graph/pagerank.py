@@ -24,8 +24,8 @@ def push(
     """Approximate scores by forward push: touches the neighbourhood that matters, not the graph.
 
     Mass waits at its node until there is ``eps`` of it per edge. Of what waits at the end, the part
-    that its own node keeps at once is counted there, the rest is missing: no score is too high, and
-    all together they are too low by exactly the mass returned.
+    that a node with a score keeps at once is counted, the rest is missing: no score is too high,
+    and all together they are too low by exactly the mass returned.
     Source: R. Andersen, F. Chung, K. Lang, Local graph partitioning using PageRank vectors, FOCS
     2006.
 
@@ -38,7 +38,7 @@ def push(
         weights: Neighbours with weights, to follow edges in proportion to them.
 
     Returns:
-        Scores of the nodes that were reached, and the mass that is missing from them.
+        Scores of the nodes that handed mass on, and the mass that is missing from them.
     """
     score: dict[int, float] = {}
     rest = dict(seeds)
@@ -68,10 +68,12 @@ def push(
                 rest[target] = now = was + mass * share
                 if now >= eps and was < eps * (len(row(target)) or 1) <= now:
                     front.append(target)
-    for node, mass in rest.items():
-        if mass > 0:
-            score[node] = score.get(node, 0.0) + (1 - damping) * mass
-    return score, damping * sum(rest.values())
+    kept = 0.0
+    for node in score:
+        waits = (1 - damping) * rest[node]
+        score[node] += waits
+        kept += waits
+    return score, sum(rest.values()) - kept
 
 
 def _shares(seeds: Mapping[int, float], pairs: list[tuple[int, float]]) -> list[tuple[int, float]]:

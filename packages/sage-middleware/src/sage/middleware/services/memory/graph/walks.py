@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from operator import itemgetter
 from typing import Any
 
 from sage.middleware.services.memory.errors import InvalidInputError, RowNotFoundError
@@ -208,7 +209,7 @@ class GraphWalks:
                     eps,
                     traversal.weighted(adjacency, direction, types) if weighted else None,
                 )
-            best = sorted(scores.items(), key=lambda pair: -pair[1])[:topk]
+            best = sorted(scores.items(), key=itemgetter(1), reverse=True)[:topk]
             keys = adjacency.keys
             return {keys[node]: score for node, score in best if score > 0}  # type: ignore[misc]
 

@@ -154,11 +154,7 @@ class KVMemoryCollection(BaseMemoryCollection):
                 ``ttl`` not above 0.
         """
         row = (check_key(key), encode(value), None if ttl is None else self._expiry(ttl))
-        if self._database.durability == "power":
-            self._database.run(lambda connection: connection.execute(PUT, row))
-            return
-        with self._database.write() as connection:
-            connection.execute(PUT, row)
+        self._database.write_one(PUT, row)
 
     def get(self, key: str, default: Any = None) -> Any:
         """The value of a key, or ``default``."""
