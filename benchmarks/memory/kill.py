@@ -31,7 +31,7 @@ def main() -> int:
     faults, kept, operations, reopen = 0, 0, 0, []
     done = 0
     while done < given.kills:
-        rng = random.Random(given.seed + done)  # noqa: S311
+        rng = random.Random(given.seed + done)
         with tempfile.TemporaryDirectory() as folder:
             data_dir = Path(folder)
             make_collection(data_dir, durability=given.durability)

@@ -32,11 +32,16 @@ def values(database: Database) -> list[str]:
 
 def test_an_error_rolls_everything_back(tmp_path: Path) -> None:
     database = open_database(tmp_path)
-    with pytest.raises(ZeroDivisionError), database.write() as c:
-        c.execute("INSERT INTO t (v) VALUES ('a')")
-        with database.write() as inner:
-            inner.execute("INSERT INTO t (v) VALUES ('b')")
-        _ = 1 / 0
+
+    def fail() -> None:
+        with database.write() as c:
+            c.execute("INSERT INTO t (v) VALUES ('a')")
+            with database.write() as inner:
+                inner.execute("INSERT INTO t (v) VALUES ('b')")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert values(database) == []
     with database.write() as c:
         c.execute("INSERT INTO t (v) VALUES ('c')")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +21,7 @@ from sage.middleware.services.memory.errors import (
 from sage.middleware.services.memory.memory_manager import MemoryManager
 from sage.middleware.testing.memory_backend import DIM, KeywordModel
 
-FIRST_STEPS = '''
+FIRST_STEPS = """
 from sage.middleware.services.memory.memory_manager import MemoryManager
 from sage.middleware.utils.embedding.embedding_api import apply_embedding_model
 
@@ -101,9 +100,9 @@ col2 = mgr2.connect_collection("test_vdb", embedding_model=embedder2)
 # Verify collection is loaded and functional
 test_results = col2.retrieve("machine learning", topk=2, index_name="global_index")
 print(f"Reconnected collection works: {len(test_results)} results found")
-'''
+"""
 
-LAST_STEPS = '''
+LAST_STEPS = """
 # Update existing documents
 col.update("doc_id_1", "Updated content about AI and its applications", {"updated": True})
 
@@ -115,30 +114,29 @@ from sage.middleware.services.memory.memory_collection.vdb_collection import VDB
 VDBMemoryCollection.clear("test_vdb", mgr.data_dir)
 
 # Clean up manager metadata
-import os
 manager_json = os.path.join(mgr.data_dir, "manager.json")
 if os.path.exists(manager_json):
     os.remove(manager_json)
-'''
+"""
 
 
 def test_the_seeds_seven_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAGE_MEMORY_DIR", str(tmp_path / "m"))
     names: dict[str, object] = {}
     with contextlib.redirect_stdout(io.StringIO()) as printed:
-        exec(FIRST_STEPS, names)  # noqa: S102
+        exec(FIRST_STEPS, names)
     col = names["col"]
     assert len(names["global_results"]) == 3
     assert [r["metadata"]["category"] for r in names["ai_results"]] == ["AI"]
     assert names["global_results"][0]["metadata"]["category"] == "AI"
     assert "Reconnected collection works: 2 results found" in printed.getvalue()
-    assert os.path.exists(os.path.join(names["mgr"].data_dir, "manager.json"))
+    assert (Path(names["mgr"].data_dir) / "manager.json").exists()
     # The seed's snippet updates and deletes ids that it did not insert: a clear error.
     with pytest.raises(RowNotFoundError, match="doc_id_1"):
-        exec(LAST_STEPS, names)  # noqa: S102
+        exec(LAST_STEPS, names)
     col.insert("to be updated", {"category": "AI"}, id="doc_id_1")
     col.insert("to be deleted", {}, id="doc_id_2")
-    exec(LAST_STEPS, names)  # noqa: S102
+    exec(LAST_STEPS, names)
     assert MemoryManager().list_collections() == []
     names["mgr"].close()
     names["mgr2"].close()

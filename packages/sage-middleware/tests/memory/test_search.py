@@ -11,7 +11,7 @@ from sage.middleware.services.memory.errors import InvalidInputError
 from sage.middleware.services.memory.memory_manager import MemoryManager
 
 
-@pytest.fixture(params=["turbovec", "numpy"])
+@pytest.fixture(params=["turbovec", "numpy", "ivf"])
 def large(request: Any, manager: MemoryManager, clustered: np.ndarray) -> Any:
     if request.param == "turbovec":
         pytest.importorskip("turbovec")
@@ -60,9 +60,7 @@ def test_exact_strategy_and_explain(large: Any, clustered: np.ndarray) -> None:
         large.retrieve(query_vector=clustered[3], strategy="guess")
 
 
-def test_new_updated_and_deleted_rows_are_seen_at_once(
-    large: Any, clustered: np.ndarray
-) -> None:
+def test_new_updated_and_deleted_rows_are_seen_at_once(large: Any, clustered: np.ndarray) -> None:
     rng = np.random.default_rng(4)
     assert large.retrieve(query_vector=clustered[0], topk=1)[0]["id"] == "0"
     for i in range(20):
@@ -99,3 +97,30 @@ def test_texts_without_vectors_are_searched_by_words(manager: MemoryManager) -> 
         rows.retrieve("red", mode="dense")
     rows.delete(where={"n": 0})
     assert [h["metadata"]["n"] for h in rows.retrieve("fox red")] == [2]
+
+
+def test_the_inverted_file_takes_over_by_size(
+    manager: MemoryManager, clustered: np.ndarray
+) -> None:
+    rows = manager.create_collection("grown", dim=64, ivf_rows=15_000)
+    ids = [str(i) for i in range(len(clustered))]
+    texts = ["t"] * len(clustered)
+    rows.insert_many(texts[:12_000], None, ids[:12_000], vectors=clustered[:12_000])
+    rows.optimize_index()
+    assert rows.explain()["engine"] != "ivf"
+    rows.insert_many(texts[12_000:], None, ids[12_000:], vectors=clustered[12_000:])
+    rows.delete("7")
+    rows.optimize_index()
+    assert rows.explain()["engine"] == "ivf"
+    assert rows.retrieve(query_vector=clustered[19_999], topk=1)[0]["id"] == "19999"
+    assert rows.retrieve(query_vector=clustered[7], topk=1)[0]["id"] != "7"
+    manager.close()
+    with MemoryManager(manager.data_dir) as again:
+        rows = again.connect_collection("grown")
+        assert rows.explain()["engine"] == "ivf"
+        slots = np.array([i for i in range(len(clustered)) if i != 7])
+        found = 0
+        for i in range(0, 20_000, 200):
+            hits = rows.retrieve(query_vector=clustered[i], topk=10)
+            found += len({h["id"] for h in hits} & set(exact(clustered, clustered[i], slots, 10)))
+        assert found >= 985

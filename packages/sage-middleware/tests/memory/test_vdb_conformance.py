@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
 from sage.middleware.testing.memory_backend import VectorBackendSuite
 
 
@@ -11,4 +14,4 @@ class TestVdb(VectorBackendSuite):
 
 class TestVdbNumpyEngine(VectorBackendSuite):
     backend = "VDB"
-    create_options = {"engine": "numpy"}
+    create_options: ClassVar[Mapping[str, Any]] = {"engine": "numpy"}

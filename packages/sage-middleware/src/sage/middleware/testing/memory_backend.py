@@ -71,7 +71,9 @@ FILTERS: tuple[Mapping[str, Any], ...] = (
 )
 
 
-def sample_rows(count: int = ROWS, seed: int = 3) -> tuple[list[str], list[dict[str, Any]], FloatArray]:
+def sample_rows(
+    count: int = ROWS, seed: int = 3
+) -> tuple[list[str], list[dict[str, Any]], FloatArray]:
     """Texts, metadata of every JSON type, and ``(count, DIM)`` normalised vectors."""
     rng = np.random.default_rng(seed)
     vectors = rng.standard_normal((count, DIM)).astype(np.float32)
@@ -123,15 +125,16 @@ class VectorBackendSuite:
         """A collection with ``sample_rows``; ids are ``r0`` … ."""
         collection = self.make(manager, "filled", dim=DIM)
         texts, metadatas, vectors = sample_rows()
-        collection.insert_many(
-            texts, metadatas, [f"r{i}" for i in range(ROWS)], vectors=vectors
-        )
+        collection.insert_many(texts, metadatas, [f"r{i}" for i in range(ROWS)], vectors=vectors)
         return collection
 
     def make(self, manager: MemoryManager, name: str, **options: Any) -> Any:
         """A new collection of the back end."""
         return manager.create_collection(
-            name=name, backend_type="VDB", backend=self.backend, **{**self.create_options, **options}
+            name=name,
+            backend_type="VDB",
+            backend=self.backend,
+            **{**self.create_options, **options},
         )
 
     def reopened(self, manager: MemoryManager, name: str, **options: Any) -> tuple[Any, Any]:
@@ -288,7 +291,8 @@ class VectorBackendSuite:
             filled.retrieve("a text, but no model")
         with pytest.raises(IndexNotFoundError, match="nothing"):
             filled.retrieve(query_vector=vector, index_name="nothing")
-        for where in ({"a": {"$near": 1}}, {"$xor": []}, {"$or": []}, {"a": {"$gt": [1]}}, [1]):
+        wrong: tuple[Any, ...] = ({"a": {"$near": 1}}, {"$xor": []}, {"$or": []}, {"a": {"$gt": [1]}}, [1])
+        for where in wrong:
             with pytest.raises(FilterError):
                 filled.retrieve(query_vector=vector, where=where)
 
@@ -367,9 +371,7 @@ class VectorBackendSuite:
         near = [base + 0.01 * np.eye(DIM, dtype=np.float32)[i] for i in (1, 2, 3)]
         other = base + 0.9 * np.eye(DIM, dtype=np.float32)[5]
         far = np.eye(DIM, dtype=np.float32)[7]
-        empty.insert_many(
-            list("abcdef"), None, list("abcdef"), vectors=[base, *near, other, far]
-        )
+        empty.insert_many(list("abcdef"), None, list("abcdef"), vectors=[base, *near, other, far])
         plain = [h["id"] for h in empty.retrieve(query_vector=base, topk=2)]
         diverse = [h["id"] for h in empty.retrieve(query_vector=base, topk=2, mmr=0.4)]
         assert plain[0] == diverse[0] == "a"
@@ -432,18 +434,14 @@ class VectorBackendSuite:
         filled.create_index("callable", metadata_filter_func=lambda m: m.get("kind") == "a")
         again, collection = self.reopened(manager, "filled")
         with again:
-            hits = collection.retrieve(
-                query_vector=vectors[0], topk=ROWS, index_name="callable"
-            )
+            hits = collection.retrieve(query_vector=vectors[0], topk=ROWS, index_name="callable")
             assert {h["metadata"]["kind"] for h in hits} == {"a"}
             assert len(hits) == ROWS // 3
             collection.insert("n", {"kind": "a"}, "new", vector=vectors[0])
             with pytest.raises(IndexDetachedError, match="attach_filter"):
                 collection.retrieve(query_vector=vectors[0], index_name="callable")
             collection.attach_filter("callable", lambda m: m.get("kind") == "a")
-            hits = collection.retrieve(
-                query_vector=vectors[0], topk=ROWS, index_name="callable"
-            )
+            hits = collection.retrieve(query_vector=vectors[0], topk=ROWS, index_name="callable")
             assert len(hits) == ROWS // 3 + 1
 
     # -- life ------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What our contract knows of a collection and chromadb does not: settings and indexes, in a file."""
+"""What our contract knows of a collection and chromadb does not: settings and indexes."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from sage.middleware.services.memory.vdb import filters
-from sage.middleware.services.memory.vdb.filters import All, Any_, Node, Not, Test
+from sage.middleware.services.memory.vdb.filters import All, Either, Node, Not, Test
 
 JSON_FIELD = "_sage_json"
 TIME_FIELD = "_sage_time"
@@ -82,7 +82,7 @@ def _clause(node: Node) -> Clause | None:
         case All(parts):
             found = [_clause(p) for p in parts]
             return None if not found or None in found else conjunction([c for c in found if c])
-        case Any_(parts):
+        case Either(parts):
             found = [_clause(p) for p in parts]
             if None in found:
                 return None

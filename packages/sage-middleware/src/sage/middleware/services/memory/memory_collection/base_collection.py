@@ -74,7 +74,7 @@ class BaseMemoryCollection(ABC):
 
     @abstractmethod
     def store(self) -> None:
-        """Write caches to disk, so that the next open is fast. Committed data is on disk already."""
+        """Write caches to disk for a fast next open; what is committed is there already."""
 
     @abstractmethod
     def close(self) -> None:

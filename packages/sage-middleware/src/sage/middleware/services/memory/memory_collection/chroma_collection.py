@@ -1,8 +1,7 @@
-"""``VDB`` on chromadb: the contract of ``VDBMemoryCollection`` with chromadb's storage and index."""
+"""``VDB`` on chromadb: the contract of ``VDBMemoryCollection``, chromadb's storage and index."""
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -14,7 +13,6 @@ import numpy as np
 from sage.middleware.services.memory.chroma import clients
 from sage.middleware.services.memory.chroma.sidecar import Sidecar
 from sage.middleware.services.memory.chroma.translate import (
-    JSON_FIELD,
     MEMBER_PREFIX,
     TIME_FIELD,
     conjunction,
@@ -25,7 +23,6 @@ from sage.middleware.services.memory.chroma.translate import (
 from sage.middleware.services.memory.chroma.words import Words
 from sage.middleware.services.memory.errors import (
     CollectionClosedError,
-    DimensionError,
     DuplicateIdError,
     IndexDetachedError,
     IndexExistsError,
@@ -42,7 +39,7 @@ from sage.middleware.services.memory.vdb.core import first_settings
 from sage.middleware.services.memory.vdb.diversity import check_balance, diversify
 from sage.middleware.services.memory.vdb.embedder import Embedder
 from sage.middleware.services.memory.vdb.filters import Node, Where, matches, parse
-from sage.middleware.services.memory.vdb.hybrid import check_fusion, fuse
+from sage.middleware.services.memory.vdb.hybrid import FETCH, check_fusion, fuse
 from sage.middleware.services.memory.vdb.index_specs import KINDS, MetadataFilter
 from sage.middleware.services.memory.vdb.jsonl import JsonLines
 from sage.middleware.services.memory.vdb.metrics import (
@@ -69,7 +66,6 @@ from sage.middleware.services.memory.vdb.store import missing_rows
 __all__ = ["ChromaMemoryCollection"]
 
 _PAGE = 1000
-_FUSED = 100
 _DIVERSE = 50
 _EF_SEARCH = 400
 
@@ -148,9 +144,7 @@ class ChromaMemoryCollection(JsonLines, BaseMemoryCollection):
         return cls(path, name, client, rows, embedder)
 
     @classmethod
-    def connect(
-        cls, path: Path, *, name: str, embedding_model: Any = None, **options: Any
-    ) -> Self:
+    def connect(cls, path: Path, *, name: str, embedding_model: Any = None, **options: Any) -> Self:
         """Open the collection.
 
         Raises:
@@ -274,7 +268,7 @@ class ChromaMemoryCollection(JsonLines, BaseMemoryCollection):
         self,
         text: str,
         metadata: Metadata | None = None,
-        id: str | None = None,
+        id: str | None = None,  # noqa: A002 - the word users write
         *,
         vector: Any = None,
     ) -> str:
@@ -333,7 +327,7 @@ class ChromaMemoryCollection(JsonLines, BaseMemoryCollection):
 
     def update(
         self,
-        id: str,
+        id: str,  # noqa: A002 - the word users write
         text: str | None = None,
         metadata: Metadata | None = None,
         *,
@@ -392,9 +386,7 @@ class ChromaMemoryCollection(JsonLines, BaseMemoryCollection):
                 times=[time.time()] * len(wanted),
             )
             # chromadb wants to embed documents that come without vectors.
-            self._in_parts(
-                self._live().update, batch, before=before, documents=ready is not None
-            )
+            self._in_parts(self._live().update, batch, before=before, documents=ready is not None)
 
     def delete(
         self,
@@ -625,9 +617,7 @@ class ChromaMemoryCollection(JsonLines, BaseMemoryCollection):
 
     # -- reading ---------------------------------------------------------------------------------
 
-    def get(
-        self, ids: str | list[str] | tuple[str, ...], *, with_vectors: bool = False
-    ) -> Any:
+    def get(self, ids: str | list[str] | tuple[str, ...], *, with_vectors: bool = False) -> Any:
         """Rows by id; as ``VDBMemoryCollection.get``."""
         wanted = [ids] if isinstance(ids, str) else list(ids)
         found: dict[str, Hit] = {}
@@ -760,7 +750,7 @@ class ChromaMemoryCollection(JsonLines, BaseMemoryCollection):
         wide = mode == "hybrid" or mmr is not None
         count = topk
         if wide:
-            count = max(fetch or 0, 4 * topk, _FUSED if mode == "hybrid" else _DIVERSE)
+            count = max(fetch or 0, 4 * topk, FETCH if mode == "hybrid" else _DIVERSE)
         allowed = None
         if metadata_filter_func is not None:
             accept = metadata_filter_func
@@ -846,7 +836,14 @@ class ChromaMemoryCollection(JsonLines, BaseMemoryCollection):
             return words
         names = sorted({*dense[0], *words[0]})
         place = {one: i for i, one in enumerate(names)}
-        slots, points = fuse(_numbered(dense, place), _numbered(words, place), count, fusion, weight)
+        slots, points = fuse(
+            _numbered(dense, place),
+            _numbered(words, place),
+            count,
+            fusion,
+            weight,
+            population=len(self),
+        )
         return [names[s] for s in slots.tolist()], points.tolist()
 
     def _nearest(

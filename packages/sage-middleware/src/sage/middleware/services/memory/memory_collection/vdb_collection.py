@@ -14,8 +14,9 @@ from sage.middleware.services.memory.memory_collection.base_collection import (
 from sage.middleware.services.memory.storage.database import Durability
 from sage.middleware.services.memory.storage.layout import check_name
 from sage.middleware.services.memory.vdb.core import first_settings
+from sage.middleware.services.memory.vdb.dense import IVF_ROWS
 from sage.middleware.services.memory.vdb.embedder import Embedder
-from sage.middleware.services.memory.vdb.engines import engine_class
+from sage.middleware.services.memory.vdb.engine_registry import engine_class
 from sage.middleware.services.memory.vdb.filters import Where
 from sage.middleware.services.memory.vdb.index_specs import KINDS, IndexSpec, MetadataFilter
 from sage.middleware.services.memory.vdb.jsonl import JsonLines
@@ -55,6 +56,7 @@ class VDBMemoryCollection(Opening, JsonLines):
         dim: int | None = None,
         metric: str = "cosine",
         engine: str | None = None,
+        ivf_rows: int = IVF_ROWS,
         durability: Durability = "process",
         busy_timeout: float = 10.0,
         **options: Any,
@@ -69,7 +71,8 @@ class VDBMemoryCollection(Opening, JsonLines):
                 ``None``.
             dim: Elements of a vector; the model's, or the first vectors', if ``None``.
             metric: ``cosine``, ``dot`` or ``l2``; see ``vdb.metrics``.
-            engine: Scan engine, ``turbovec`` or ``numpy``; the best that loads if ``None``.
+            engine: Scan engine, ``turbovec``, ``numpy`` or ``ivf``; chosen by size if ``None``.
+            ivf_rows: Rows from which ``ivf`` is chosen.
             durability: ``process``, ``power`` or ``none``; see ``storage.database``. Stored as
                 the collection's default.
             busy_timeout: Seconds a write waits for writers of other processes.
@@ -86,6 +89,7 @@ class VDBMemoryCollection(Opening, JsonLines):
             embedder=embedder,
             engine=engine,
             durability=durability,
+            ivf_rows=ivf_rows,
         )
         store = RowStore(path, create=True, durability=durability, busy_timeout=busy_timeout)
         write_settings(store.database, settings)
@@ -156,7 +160,8 @@ class VDBMemoryCollection(Opening, JsonLines):
             where: Only rows that match this filter, which is stored.
             kind: ``vector``, or ``bm25`` for search by words.
             description: Free text for listings.
-            options: ``bm25``: ``language``, ``k1``, ``b``, ``stemming``, ``stop_words``.
+            options: ``bm25``: ``engine`` (``sage``, ``tantivy``, ``rank-bm25``), ``language``,
+                ``k1``, ``b``, ``stemming``, ``stop_words``.
 
         Raises:
             IndexExistsError: There is an index of that name.
@@ -222,9 +227,11 @@ class VDBMemoryCollection(Opening, JsonLines):
             if spec.kind == "bm25":
                 search = text_search(self._store.database, view, spec.options)
                 search.follow(view)
-                search.index.optimize()
+                search.optimize()
         if self._dense.uses_engine(view):
-            self._dense.engine(view).follow(view, 0)
+            engine = self._dense.engine(view)
+            engine.follow(view, 0)
+            engine.wait()
         self._snapshots.stored_seq = -1
         self.store()
 

@@ -13,7 +13,7 @@ from sage.middleware.services.memory.memory_collection.base_collection import (
     read_settings,
     write_settings,
 )
-from sage.middleware.services.memory.vdb.dense import DenseSearch
+from sage.middleware.services.memory.vdb.dense import IVF_ROWS, DenseSearch, EngineChoice
 from sage.middleware.services.memory.vdb.embedder import Embedder
 from sage.middleware.services.memory.vdb.index_specs import Indexes
 from sage.middleware.services.memory.vdb.metrics import Metric
@@ -37,7 +37,8 @@ class VdbCore(BaseMemoryCollection):
         self._given_model = bool(embedder)
         self._indexes = Indexes(store)
         self._dense = DenseSearch(
-            self._settings.get("metric", "cosine"), self._settings.get("engine")
+            self._settings.get("metric", "cosine"),
+            EngineChoice(self._settings.get("engine"), self._settings.get("ivf_rows", IVF_ROWS)),
         )
         self._snapshots = Snapshots(path)
         if not embedder and self._settings.get("model") is not None:
@@ -83,8 +84,8 @@ class VdbCore(BaseMemoryCollection):
     def __len__(self) -> int:
         return self._view().live
 
-    def __contains__(self, id: object) -> bool:
-        return isinstance(id, str) and bool(self._store.get([id])[1])
+    def __contains__(self, row_id: object) -> bool:
+        return isinstance(row_id, str) and bool(self._store.get([row_id])[1])
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r} at {str(self.path)!r}>"
@@ -163,6 +164,7 @@ def first_settings(
     embedder: Embedder,
     engine: str | None,
     durability: str,
+    ivf_rows: int = IVF_ROWS,
 ) -> dict[str, Any]:
     """The settings of a new collection.
 
@@ -188,6 +190,7 @@ def first_settings(
         "metric": metric,
         "dim": dim,
         "engine": engine,
+        "ivf_rows": ivf_rows,
         "durability": durability,
         "fingerprint": fingerprint,
         "model": spec,

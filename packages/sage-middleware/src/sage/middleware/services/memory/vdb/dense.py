@@ -5,7 +5,8 @@ The plan depends on how many rows can match:
 - ``gather``: at most ``GATHER_ROWS`` rows match: score exactly these.
 - ``exact``: the metric or the size gives a scan engine no advantage: score every row.
 - ``scan``: an engine proposes candidates among the matching rows, their exact scores decide.
-- ``ivf``: above ``IVF_ROWS`` rows an inverted file proposes them from the nearest clusters.
+  Above ``IVF_ROWS`` rows the engine is an inverted file, built in the background; the flat engine
+  answers until it is ready.
 
 Rows newer than the engine are scored exactly beside it.
 """
@@ -21,12 +22,12 @@ import numpy.typing as npt
 
 from sage.middleware.services.memory.errors import InvalidInputError
 from sage.middleware.services.memory.storage.vector_file import VectorFile
+from sage.middleware.services.memory.vdb.engine_registry import engine_class
 from sage.middleware.services.memory.vdb.engines import (
     FloatArray,
     ScanEngine,
     Slots,
     default_engine,
-    engine_class,
     pick_sample,
 )
 from sage.middleware.services.memory.vdb.filters import BoolArray
@@ -34,6 +35,7 @@ from sage.middleware.services.memory.vdb.metrics import Metric, scores
 from sage.middleware.services.memory.vdb.state import View
 
 GATHER_ROWS = 8192
+IVF_ROWS = 500_000
 _BLOCK_ROWS = 16_384
 _FOLD_AT_QUERY = 512
 _FOLD_AT_WRITE = 4096
@@ -108,14 +110,44 @@ class Allowed:
         return self._slots
 
 
-class Engine:
-    """A scan engine with its vector file, kept up with the collection."""
+@attrs.frozen
+class EngineChoice:
+    """Which engine a collection uses.
 
-    def __init__(self, name: str, vectors: VectorFile) -> None:
-        self.name = name
+    Attributes:
+        fixed: Always this one, or ``None`` to choose by size.
+        ivf_rows: Rows from which the inverted file is used.
+    """
+
+    fixed: str | None = None
+    ivf_rows: int = IVF_ROWS
+
+    @property
+    def flat(self) -> str:
+        """The engine to start with."""
+        return self.fixed or default_engine()
+
+    def name(self, count: int) -> str:
+        """The engine for a collection of ``count`` slots."""
+        if self.fixed is not None:
+            return self.fixed
+        return "ivf" if count >= self.ivf_rows else default_engine()
+
+
+class Engine:
+    """A scan engine with its vector file, kept up with the collection.
+
+    Args:
+        choice: Which engine, by size or fixed.
+        vectors: The rows.
+    """
+
+    def __init__(self, choice: EngineChoice, vectors: VectorFile) -> None:
+        self._choice = choice
         self._vectors = vectors
         self._lock = threading.Lock()
         self._calibrated = 0
+        self._builder: threading.Thread | None = None
         self.scan: ScanEngine | None = None
 
     @property
@@ -140,21 +172,52 @@ class Engine:
             # Who finds another thread at it waits: it would do the same work.
             with self._lock:
                 scan = self.scan
-                if scan is None or view.count > _RECALIBRATE_GROWTH * self._calibrated:
-                    scan = self._build(view)
+                wanted = self._choice.name(view.count)
+                if scan is None:
+                    # A first answer soon: the inverted file takes its time to learn.
+                    scan = self._build(view, self._choice.flat)
+                elif scan.name == wanted and view.count > _RECALIBRATE_GROWTH * self._calibrated:
+                    scan = self._build(view, wanted)
                 elif view.count - scan.count > slack:
                     self._fold(scan, view.count)
+                if scan.name != wanted:
+                    self._replace_later(view, wanted)
         return scan
 
-    def _build(self, view: View) -> ScanEngine:
-        rows = self._vectors.rows(view.count)
-        picks = pick_sample(np.flatnonzero(view.alive))
-        sample = rows[picks]
-        scan = engine_class(self.name)(self._vectors.dim, sample)
+    def _build(self, view: View, name: str) -> ScanEngine:
+        scan = self._learn(view, name)
         self._fold(scan, view.count)
         self._calibrated = view.count
         self.scan = scan
         return scan
+
+    def _learn(self, view: View, name: str) -> ScanEngine:
+        rows = self._vectors.rows(view.count)
+        kind = engine_class(name)
+        picks = pick_sample(np.flatnonzero(view.alive), kind.sample_rows(view.live))
+        return kind(self._vectors.dim, rows[picks])
+
+    def _replace_later(self, view: View, name: str) -> None:
+        if self._builder is None or not self._builder.is_alive():
+            self._builder = threading.Thread(
+                target=self._replace, args=(view, name), name="sage-memory-index", daemon=True
+            )
+            self._builder.start()
+
+    def _replace(self, view: View, name: str) -> None:
+        scan = self._learn(view, name)
+        self._fold(scan, view.count)
+        with self._lock:
+            if self.scan is not None:
+                self._fold(scan, max(view.count, self.scan.count))
+            self.scan = scan
+            self._calibrated = view.count
+
+    def wait(self) -> None:
+        """Wait for the engine that is being built in the background, if one is."""
+        builder = self._builder
+        if builder is not None:
+            builder.join()
 
     def _fold(self, scan: ScanEngine, count: int) -> None:
         rows = self._vectors.rows(count)
@@ -167,13 +230,12 @@ class DenseSearch:
 
     Args:
         metric: How vectors are compared.
-        engine: Scan engine, or ``None`` for the best that loads here.
+        choice: Which scan engine.
     """
 
-    def __init__(self, metric: Metric, engine: str | None) -> None:
+    def __init__(self, metric: Metric, choice: EngineChoice) -> None:
         self.metric = metric
-        self.engine_name = engine or default_engine()
-        engine_class(self.engine_name)
+        self.choice = choice
 
     def vectors(self, view: View) -> VectorFile:
         """The vector file of the view's generation."""
@@ -188,7 +250,7 @@ class DenseSearch:
             with view.generation.lock:
                 found = parts.get("engine")
                 if found is None:
-                    found = parts["engine"] = Engine(self.engine_name, self.vectors(view))
+                    found = parts["engine"] = Engine(self.choice, self.vectors(view))
         return found
 
     def uses_engine(self, view: View) -> bool:

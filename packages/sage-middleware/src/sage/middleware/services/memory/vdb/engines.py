@@ -16,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 
 from sage.common.errors import MissingExtraError
-from sage.middleware.services.memory.errors import InvalidInputError
 from sage.middleware.services.memory.vdb.filters import BoolArray
 
 FloatArray = npt.NDArray[np.float32]
@@ -73,14 +72,22 @@ class TurbovecEngine:
             return vectors
         return np.pad(vectors, ((0, 0), (0, self._width - vectors.shape[1])))
 
+    @staticmethod
+    def sample_rows(count: int) -> int:
+        """How many rows to learn from in a collection of ``count``."""
+        return min(count, _SAMPLE_ROWS)
+
     @property
     def count(self) -> int:
+        """Slots covered."""
         return len(self._index)
 
     def add(self, vectors: FloatArray) -> None:
+        """Cover the next ``len(vectors)`` slots."""
         self._index.add(self._pad(vectors))
 
     def candidates(self, query: FloatArray, limit: int, mask: BoolArray | None) -> Slots:
+        """About the ``limit`` best slots, in any order."""
         wanted = self._pad(query[None])
         if mask is None:
             return np.asarray(self._index.search(wanted, limit)[1][0], np.int64)
@@ -94,6 +101,7 @@ class TurbovecEngine:
                     raise
 
     def save(self, path: Path) -> None:
+        """Write everything to one file."""
         self._index.write(str(path), durable=False)
 
 
@@ -110,9 +118,9 @@ class SignBitEngine:
     def __init__(self, dim: int, sample: FloatArray | None = None) -> None:
         rng = np.random.default_rng(0)
         self._rotation = np.linalg.qr(rng.standard_normal((dim, dim)))[0].astype(np.float32)
-        self._centre = np.zeros(dim, np.float32)
+        self.centre = np.zeros(dim, np.float32)
         if sample is not None and len(sample):
-            self._centre = sample.mean(axis=0, dtype=np.float32)
+            self.centre = sample.mean(axis=0, dtype=np.float32)
         self._words = -(-dim // 64)
         self._codes = np.empty((0, self._words), np.uint64)
         self._count = 0
@@ -122,23 +130,30 @@ class SignBitEngine:
         """An engine as ``save`` left it."""
         engine = cls(dim)
         with path.open("rb") as file:
-            engine._centre = np.load(file, allow_pickle=False)
+            engine.centre = np.load(file, allow_pickle=False)
             engine._codes = np.load(file, allow_pickle=False)
         engine._count = len(engine._codes)
         return engine
 
     def encode(self, vectors: FloatArray) -> npt.NDArray[np.uint64]:
         """Sign bits, ``(n, ceil(dim / 64))`` words."""
-        bits = np.packbits((vectors - self._centre) @ self._rotation > 0, axis=1)
+        bits = np.packbits((vectors - self.centre) @ self._rotation > 0, axis=1)
         padded = np.zeros((len(bits), 8 * self._words), np.uint8)
         padded[:, : bits.shape[1]] = bits
         return padded.view(np.uint64)
 
+    @staticmethod
+    def sample_rows(count: int) -> int:
+        """How many rows to learn from in a collection of ``count``."""
+        return min(count, _SAMPLE_ROWS)
+
     @property
     def count(self) -> int:
+        """Slots covered."""
         return self._count
 
     def add(self, vectors: FloatArray) -> None:
+        """Cover the next ``len(vectors)`` slots."""
         end = self._count + len(vectors)
         if end > len(self._codes):
             grown = np.empty((max(end, 3 * len(self._codes) // 2), self._words), np.uint64)
@@ -151,6 +166,7 @@ class SignBitEngine:
         self._count = end
 
     def candidates(self, query: FloatArray, limit: int, mask: BoolArray | None) -> Slots:
+        """About the ``limit`` best slots, in any order."""
         codes = self._codes[: self._count]
         slots: Slots | None = None
         if mask is not None:
@@ -171,9 +187,14 @@ class SignBitEngine:
         return best if slots is None else slots[best]
 
     def save(self, path: Path) -> None:
+        """Write everything to one file."""
         with path.open("wb") as file:
-            np.save(file, self._centre)
+            np.save(file, self.centre)
             np.save(file, self._codes[: self._count])
+
+    def recentre(self, centre: FloatArray) -> None:
+        """Take the centre that codes made elsewhere used; before anything is encoded."""
+        self.centre = centre
 
 
 def hamming(codes: npt.NDArray[np.uint64], query: npt.NDArray[np.uint64]) -> npt.NDArray[np.int16]:
@@ -217,23 +238,7 @@ def default_engine() -> str:
         return _default[0]
 
 
-ENGINES: dict[str, type[TurbovecEngine] | type[SignBitEngine]] = {
-    "turbovec": TurbovecEngine,
-    "numpy": SignBitEngine,
-}
-
-
-def engine_class(name: str) -> type[TurbovecEngine] | type[SignBitEngine]:
-    """The engine of that name."""
-    try:
-        return ENGINES[name]
-    except KeyError:
-        raise InvalidInputError(
-            f"engine is {name!r}; expected one of {', '.join(ENGINES)}"
-        ) from None
-
-
-def pick_sample(slots: Slots, rows: int = _SAMPLE_ROWS) -> Slots:
+def pick_sample(slots: Slots, rows: int) -> Slots:
     """A uniform sample of the slots, ascending, for calibration."""
     if len(slots) <= rows:
         return slots

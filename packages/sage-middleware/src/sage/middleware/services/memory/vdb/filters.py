@@ -62,13 +62,13 @@ class All:
 
 
 @attrs.frozen
-class Any_:
+class Either:
     """At least one part holds."""
 
     parts: tuple[Node, ...]
 
 
-Node = Test | Not | All | Any_
+Node = Test | Not | All | Either
 
 
 def kind_of(value: Any) -> str:
@@ -117,7 +117,7 @@ def parse(where: Where) -> Node:
             if not isinstance(value, list | tuple) or not value:
                 raise _error(where, f"{key} takes a list of at least one filter, got {value!r}")
             several = tuple(parse(v) for v in value)
-            parts.append(All(several) if key == "$and" else Any_(several))
+            parts.append(All(several) if key == "$and" else Either(several))
         elif key == "$not":
             parts.append(Not(parse(value)))
         elif key.startswith("$"):
@@ -203,7 +203,7 @@ def matches(node: Node, metadata: Mapping[str, Any]) -> bool:
     match node:
         case All(parts):
             return all(matches(p, metadata) for p in parts)
-        case Any_(parts):
+        case Either(parts):
             return any(matches(p, metadata) for p in parts)
         case Not(part):
             return not matches(part, metadata)
@@ -221,7 +221,7 @@ def evaluate(node: Node, leaf: Callable[[Test], BoolArray], count: int) -> BoolA
             for part in parts:
                 found &= evaluate(part, leaf, count)
             return found
-        case Any_(parts):
+        case Either(parts):
             found = np.zeros(count, np.bool_)
             for part in parts:
                 found |= evaluate(part, leaf, count)
@@ -234,7 +234,7 @@ def evaluate(node: Node, leaf: Callable[[Test], BoolArray], count: int) -> BoolA
 def fields_of(node: Node) -> set[str]:
     """The fields a filter looks at."""
     match node:
-        case All(parts) | Any_(parts):
+        case All(parts) | Either(parts):
             return set().union(*map(fields_of, parts)) if parts else set()
         case Not(part):
             return fields_of(part)

@@ -102,6 +102,8 @@ class Opening(Reading, Upkeep):
         with contextlib.suppress(CollectionLockedError, CollectionClosedError):
             database.check_current()
             view = self._view()
+            if "engine" in view.generation.parts:
+                self._dense.engine(view).wait()
             changed = abs(view.seq - self._snapshots.stored_seq) and max(
                 view.count - self._snapshots.stored_count, 0
             )
@@ -123,7 +125,7 @@ class Opening(Reading, Upkeep):
             "dim": self.dim,
             "metric": self.metric,
             "embedding": self.embedding_fingerprint,
-            "engine": self._dense.engine_name,
+            "engine": self._dense.choice.name(view.count),
             "durability": self.durability,
             "metadata_fields": list(self.metadata_fields),
             "indexes": self.list_indexes(),

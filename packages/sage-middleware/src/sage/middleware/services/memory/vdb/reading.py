@@ -59,11 +59,12 @@ class Reading(Retrieval):
         """
         node = None if where is None else parse(where)
         left = -1 if limit is None else limit
-        for epoch, rows in self._store.scan(self.dim if with_vectors else None):
+        for epoch, page in self._store.scan(self.dim if with_vectors else None):
             if left == 0:
                 return
+            rows = page
             if node is not None:
-                rows = [r for r in rows if matches(node, orjson.loads(r.meta))]
+                rows = [r for r in page if matches(node, orjson.loads(r.meta))]
             if 0 <= left < len(rows):
                 rows = rows[:left]
             left -= len(rows) if left > 0 else 0

@@ -16,7 +16,7 @@ from sage.middleware.services.memory.vdb.dense import STRATEGIES, Allowed
 from sage.middleware.services.memory.vdb.diversity import check_balance, diversify
 from sage.middleware.services.memory.vdb.engines import FloatArray, Slots
 from sage.middleware.services.memory.vdb.filters import Where
-from sage.middleware.services.memory.vdb.hybrid import Ranking, check_fusion, fuse
+from sage.middleware.services.memory.vdb.hybrid import FETCH, Ranking, check_fusion, fuse
 from sage.middleware.services.memory.vdb.index_specs import IndexSpec, MetadataFilter
 from sage.middleware.services.memory.vdb.metrics import check_vector, check_vectors, to_query
 from sage.middleware.services.memory.vdb.state import StaleViewError, View
@@ -27,7 +27,6 @@ MODES: tuple[str, ...] = get_args(Mode)
 Hit = dict[str, Any]
 T = TypeVar("T")
 _TRIES = 50
-_FUSED = 100
 _DIVERSE = 50
 
 
@@ -214,7 +213,7 @@ class Retrieval(VdbCore):
                 raise InvalidInputError(f"mmr needs vectors; collection {self.name!r} has none")
         fetch = given["fetch"]
         if fetch is None:
-            fetch = max(_FUSED if mode == "hybrid" else _DIVERSE, 4 * topk)
+            fetch = max(FETCH if mode == "hybrid" else _DIVERSE, 4 * topk)
         return _Request(
             index=index, **{**given, "mode": mode, "topk": int(topk), "fetch": max(fetch, topk)}
         )
@@ -311,7 +310,15 @@ class Retrieval(VdbCore):
         words = search.search(query, allowed, count)
         if request.mode == "bm25":
             return words
-        return fuse(dense, words, count, request.fusion, request.weight)
+        return fuse(
+            dense,
+            words,
+            count,
+            request.fusion,
+            request.weight,
+            population=allowed.matching,
+            query_weight=search.query_weight(query),
+        )
 
     def _rows(self, view: View, slots: Slots) -> FloatArray:
         rows: FloatArray = self._dense.vectors(view).rows(view.count)[slots]
@@ -322,8 +329,8 @@ class Retrieval(VdbCore):
     ) -> list[Hit]:
         rows = self._store.state.fetch(view, slots.tolist())
         hits: list[Hit] = [
-            {"id": id, "text": text, "metadata": orjson.loads(meta), "score": score}
-            for (id, text, meta), score in zip(rows, points.tolist(), strict=True)
+            {"id": row_id, "text": text, "metadata": orjson.loads(meta), "score": score}
+            for (row_id, text, meta), score in zip(rows, points.tolist(), strict=True)
         ]
         if with_vectors and self.dim is not None:
             for hit, vector in zip(hits, self._rows(view, slots), strict=True):

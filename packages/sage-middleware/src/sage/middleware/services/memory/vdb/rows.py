@@ -99,13 +99,9 @@ def check_metadatas(
     plain: list[Metadata] = []
     texts: list[str] = []
     for one in metadatas:
-        if one is None:
-            one = {}
-        elif not isinstance(one, dict):
-            if not isinstance(one, Mapping):
-                raise InvalidInputError(f"metadata is {one!r}; expected a mapping")
-            one = dict(one)
-        text, kept = to_json(one)
+        if one is not None and not isinstance(one, Mapping):
+            raise InvalidInputError(f"metadata is {one!r}; expected a mapping")
+        text, kept = to_json(one if type(one) is dict else dict(one or {}))
         plain.append(kept)
         texts.append(text)
     return plain, texts

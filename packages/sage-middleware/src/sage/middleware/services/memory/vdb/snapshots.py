@@ -19,7 +19,7 @@ import numpy as np
 import orjson
 
 from sage.middleware.services.memory.vdb.dense import DenseSearch, Engine
-from sage.middleware.services.memory.vdb.engines import engine_class
+from sage.middleware.services.memory.vdb.engine_registry import engine_class
 from sage.middleware.services.memory.vdb.state import State, View
 from sage.middleware.services.memory.vdb.text_search import (
     loaded_text_searches,
@@ -81,8 +81,9 @@ class Snapshots:
         }
         if dense.uses_engine(view):
             engine = dense.engine(view)
-            engine.follow(view, 0).save(target / "engine.bin")
-            manifest["engine"] = {"name": engine.name, "calibrated": engine.calibrated}
+            scan = engine.follow(view, 0)
+            scan.save(target / "engine.bin")
+            manifest["engine"] = {"name": scan.name, "calibrated": engine.calibrated}
         for i, search in enumerate(loaded_text_searches(view)):
             search.follow(view)
             search.index.save(target / f"text-{i}")
@@ -154,8 +155,8 @@ class Snapshots:
         }
         scan = None
         saved = manifest["engine"]
-        if dim is not None and saved is not None and saved["name"] == dense.engine_name:
-            scan = engine_class(dense.engine_name).load(source / "engine.bin", dim)
+        if dim is not None and saved is not None and dense.choice.fixed in (None, saved["name"]):
+            scan = engine_class(saved["name"]).load(source / "engine.bin", dim)
         view = state.restore(
             manifest["epoch"],
             manifest["seq"],
@@ -175,7 +176,7 @@ class Snapshots:
 
 def _crc(path: Path) -> int:
     value = 0
-    with open(path, "rb") as file:
+    with path.open("rb") as file:
         if hasattr(os, "posix_fadvise"):
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
         while chunk := file.read(_CHUNK):

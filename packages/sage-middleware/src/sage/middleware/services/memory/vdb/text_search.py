@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from sage.middleware.search.bm25 import BM25Index
+from sage.middleware.search.bm25.engine import TextEngine, load_text_engine, text_engine
 from sage.middleware.search.bm25.snapshot import SnapshotError
 from sage.middleware.services.memory.errors import InvalidInputError
 from sage.middleware.services.memory.storage.database import Database
@@ -18,12 +18,12 @@ from sage.middleware.services.memory.vdb.engines import FloatArray, Slots
 from sage.middleware.services.memory.vdb.filters import BoolArray, canonical
 from sage.middleware.services.memory.vdb.state import StaleViewError, View
 
-OPTIONS = ("language", "k1", "b", "stemming", "stop_words")
+OPTIONS = ("engine", "language", "k1", "b", "stemming", "stop_words")
 _PAGE = 20_000
 
 
 class TextSearch:
-    """One BM25 index of a generation.
+    """One index of the texts of a generation.
 
     Statistics are those of all rows of the collection, also when a filter lets only some through.
     """
@@ -32,10 +32,25 @@ class TextSearch:
         self._database = database
         self.options = dict(options)
         self._lock = threading.Lock()
-        self.index = BM25Index(**self.options)
+        self.index = self._new_index()
         self._indexed: BoolArray = np.zeros(0, np.bool_)
         self._count = 0
         self._seq = -1
+
+    def _new_index(self) -> TextEngine:
+        options = dict(self.options)
+        return text_engine(options.pop("engine", "sage"), **options)
+
+    def optimize(self) -> None:
+        """Bring the index into its fastest form, if it has one."""
+        if hasattr(self.index, "optimize"):
+            self.index.optimize()
+
+    def query_weight(self, query: str) -> float | None:
+        """The highest score a row could have for this query, if the engine can say."""
+        if hasattr(self.index, "query_weight"):
+            return float(self.index.query_weight(query))
+        return None
 
     @property
     def count(self) -> int:
@@ -50,7 +65,7 @@ class TextSearch:
         """Take the index from a snapshot; one that cannot be read is made anew from the texts."""
         try:
             indexed = unpack_bits(path.with_suffix(".npy"), count)
-            index = BM25Index.load(path)
+            index = load_text_engine(self.options.get("engine", "sage"), path)
         except (OSError, ValueError, SnapshotError):
             return
         self.index, self._indexed, self._count = index, indexed, count

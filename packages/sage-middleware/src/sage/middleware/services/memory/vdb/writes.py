@@ -1,4 +1,4 @@
-"""Changes to the rows of a vector collection. Each call is one transaction: all of it or nothing."""
+"""Changes to the rows of a vector collection. Each call is one transaction: all or nothing."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Writes(VdbCore):
         self,
         text: str,
         metadata: Metadata | None = None,
-        id: str | None = None,
+        id: str | None = None,  # noqa: A002 - the word users write
         *,
         vector: Any = None,
     ) -> str:
@@ -73,7 +73,7 @@ class Writes(VdbCore):
             texts: The texts.
             metadatas: One mapping of JSON values (or ``None``) per text.
             ids: One id per text; made if ``None``.
-            vectors: ``(n, dim)`` ready vectors; the collection's model embeds the texts if ``None``.
+            vectors: ``(n, dim)`` ready vectors; the model embeds the texts if ``None``.
 
         Returns:
             The rows' ids, in order.
@@ -115,7 +115,7 @@ class Writes(VdbCore):
 
     def update(
         self,
-        id: str,
+        id: str,  # noqa: A002 - the word users write
         text: str | None = None,
         metadata: Metadata | None = None,
         *,
