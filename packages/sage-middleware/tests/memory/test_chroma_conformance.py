@@ -20,6 +20,7 @@ from sage.middleware.services.memory.memory_manager import MemoryManager
 from sage.middleware.testing.memory_backend import DIM, ROWS, VectorBackendSuite, sample_rows
 
 pytest.importorskip("chromadb")
+pytestmark = pytest.mark.heavy
 
 
 class TestChromaFiles(VectorBackendSuite):

@@ -114,6 +114,7 @@ from sage.middleware.services.memory.memory_collection.vdb_collection import VDB
 VDBMemoryCollection.clear("test_vdb", mgr.data_dir)
 
 # Clean up manager metadata
+import os
 manager_json = os.path.join(mgr.data_dir, "manager.json")
 if os.path.exists(manager_json):
     os.remove(manager_json)

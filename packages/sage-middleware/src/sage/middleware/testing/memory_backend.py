@@ -291,7 +291,13 @@ class VectorBackendSuite:
             filled.retrieve("a text, but no model")
         with pytest.raises(IndexNotFoundError, match="nothing"):
             filled.retrieve(query_vector=vector, index_name="nothing")
-        wrong: tuple[Any, ...] = ({"a": {"$near": 1}}, {"$xor": []}, {"$or": []}, {"a": {"$gt": [1]}}, [1])
+        wrong: tuple[Any, ...] = (
+            {"a": {"$near": 1}},
+            {"$xor": []},
+            {"$or": []},
+            {"a": {"$gt": [1]}},
+            [1],
+        )
         for where in wrong:
             with pytest.raises(FilterError):
                 filled.retrieve(query_vector=vector, where=where)

@@ -20,7 +20,7 @@ def _module() -> Any:
     try:
         return importlib.import_module("chromadb")
     except ImportError as exc:
-        raise MissingExtraError("chromadb", "chromadb", "the memory back end 'chroma'") from exc
+        raise MissingExtraError("chromadb", "chroma", "the memory back end 'chroma'") from exc
 
 
 def open_client(path: Path, server: Mapping[str, Any] | None) -> Any:
