@@ -218,9 +218,8 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=300_000)
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
-    print(
-        f"{'work':4} {'variant':24} {'wall median':>11} {'min':>6} {'CPU median':>11} {'min':>6} {'goal':>6}"
-    )
+    heads = ("wall median", "min", "CPU median", "min", "goal")
+    print(f"{'work':4} {'variant':24}", *(f"{head:>11}" for head in heads))
     for name in options.work:
         for variant, plain, pipeline, goal in WORK[name]:
             wall, cpu = [], []
@@ -230,11 +229,8 @@ def main() -> None:
                 assert base[2] == ours[2], (name, variant, base[2], ours[2])
                 wall.append(ours[0] / base[0])
                 cpu.append(ours[1] / base[1])
-            print(
-                f"{name:4} {variant:24} {statistics.median(wall):11.2f} {min(wall):6.2f} "
-                f"{statistics.median(cpu):11.2f} {min(cpu):6.2f} {goal:6.2f}",
-                flush=True,
-            )
+            numbers = (statistics.median(wall), min(wall), statistics.median(cpu), min(cpu), goal)
+            print(f"{name:4} {variant:24}", *(f"{x:11.2f}" for x in numbers), flush=True)
 
 
 if __name__ == "__main__":

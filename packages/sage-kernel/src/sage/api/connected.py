@@ -14,7 +14,7 @@ from sage.api.functions import CoMapFunction, JoinFunction
 from sage.common.errors import GraphError
 from sage.kernel.graph.builder import split_options
 from sage.kernel.graph.model import DEFAULT_ROUTE, FunctionSpec, Node
-from sage.kernel.graph.steps import make_spec
+from sage.kernel.graph.steps import make_spec, pair
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -160,8 +160,3 @@ class ConnectedStreams(Generic[T, U]):
         label = "+".join(spec.label for spec in specs)
         node = self._left._add(kind, specs, options, inputs, params, label)
         return DataStream(self._left._env, node, loop=self._left._loop)
-
-
-def pair(left: Any, right: Any) -> tuple[Any, Any]:
-    """Result of a join without a function."""
-    return (left, right)

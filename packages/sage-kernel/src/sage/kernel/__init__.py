@@ -1,4 +1,6 @@
-"""The SAGE dataflow engine. Reading order, which is also the way of a record:
+"""The SAGE dataflow engine.
+
+Reading order, which is also the way of a record:
 
 1. ``sage.api.functions``     contracts a user implements
 2. ``sage.api.datastream``    the fluent API that records nodes

@@ -17,11 +17,11 @@ from sage.common.errors import GraphError, PluginError
 from sage.kernel.graph import loops, sinks
 from sage.kernel.graph.model import FunctionSpec
 from sage.kernel.graph.splits import make_splitter, predicates
-from sage.kernel.graph.steps import find_registered, is_coroutine_function, make_spec
+from sage.kernel.graph.steps import find_registered, is_coroutine_function, make_spec, pair
 
-PAIR = "sage.api.connected:pair"
 
 BUILTINS: dict[str, Any] = {
+    "builtin:pair": pair,
     "builtin:collapse": loops.collapse,
     "builtin:count": loops.count,
     "builtin:discard": sinks.DiscardSink,
@@ -93,8 +93,6 @@ def reference(target: Any, step: str) -> str:
         raise _cannot(
             step, f"{qualname!r} of the running script", "move it to a module that can be imported"
         )
-    if f"{module}:{qualname}" == PAIR:
-        return "builtin:pair"
     return registered_name(target) or f"{module}:{qualname}"
 
 
@@ -160,10 +158,6 @@ def read_operation(
 
 def resolve(name: str, at: Any, allow: Iterable[str]) -> tuple[Any, str | None]:
     """The class or function called ``name``, and its registered name if it has one."""
-    if name == "builtin:pair":
-        from sage.api.connected import pair  # noqa: PLC0415 - a cycle at import
-
-        return pair, None
     if name in BUILTINS:
         return BUILTINS[name], None
     if name.startswith("builtin:"):

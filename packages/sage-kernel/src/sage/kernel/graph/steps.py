@@ -308,3 +308,8 @@ def _describe(step: Any) -> str:
         return "a lambda" if name == "<lambda>" else str(name)
     text = repr(step)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def pair(left: Any, right: Any) -> tuple[Any, Any]:
+    """Result of a join without a function."""
+    return (left, right)
