@@ -209,8 +209,7 @@ class BM25Index:
             terms = self._query(query)
             if not terms:
                 return np.empty(0, np.int64), np.empty(0, np.float32)
-            slots, scores = self._ranked(terms, topk, allowed)
-            return slots.astype(np.int64), scores
+            return self._ranked(terms, topk, allowed)
 
     def search_many(
         self, queries: Sequence[str], topk: int = 10, allowed: Mask | Slots | None = None
@@ -447,7 +446,7 @@ class BM25Index:
 
     def _ranked(
         self, terms: list[TermPostings], topk: int, allowed: Mask | Slots | None
-    ) -> tuple[Ints, Floats]:
+    ) -> tuple[Slots, Floats]:
         if allowed is None:
             return rank(terms, topk, self._table)
         if allowed.dtype == np.bool_:
@@ -460,7 +459,7 @@ class BM25Index:
         else:
             found = np.unique(allowed.astype(np.int64))
             chosen = found[(found >= 0) & (found < self._slots)].astype(np.int32)
-        return rank_among(terms, chosen, topk)
+        return rank_among(terms, chosen, topk, self._table)
 
     def _state(self) -> snapshot.State:
         return snapshot.State(
