@@ -1,4 +1,4 @@
-"""The Graph collection against networkx, in one run.
+"""The Graph collection against networkx, in one run. Needs networkx and scipy.
 
     python -m benchmarks.memory.graph                 # 100,000 nodes, 500,000 edges
     python -m benchmarks.memory.graph --nodes 20000
