@@ -15,6 +15,7 @@ from sage.middleware.services.memory.errors import (
     CollectionNameError,
     CollectionNotFoundError,
     DimensionError,
+    EmbeddingMismatchError,
     InvalidInputError,
     RowNotFoundError,
 )
@@ -234,3 +235,18 @@ def test_federated_search_merges(manager: MemoryManager) -> None:
         manager.search(["a", "c"], topk=4, query_vector=query, merge="score")
     with pytest.raises(CollectionNotFoundError):
         manager.search(["a", "nobody"], topk=4, query_vector=query)
+
+
+def test_connecting_again_gives_the_open_collection(manager: MemoryManager) -> None:
+    made = manager.create_collection("rows", embedding_model=KeywordModel("one"))
+    made.insert("alpha")
+    assert manager.connect_collection("rows") is made
+    assert manager.connect_collection("rows", embedding_model=KeywordModel("one")) is made
+    with pytest.raises(EmbeddingMismatchError, match="two"):
+        manager.connect_collection("rows", embedding_model=KeywordModel("two"))
+    assert made.retrieve("alpha")[0]["text"] == "alpha"
+    other = manager.connect_collection("rows", busy_timeout=1.0)
+    assert other is not made
+    manager.close()
+    assert made.closed
+    assert other.closed

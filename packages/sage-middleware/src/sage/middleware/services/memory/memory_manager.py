@@ -86,6 +86,7 @@ class MemoryManager:
         self._root = ensure_dir(Path(chosen).expanduser().absolute())
         self._catalog = Catalog(self._root)
         self._open: dict[str, BaseMemoryCollection] = {}
+        self._replaced: list[BaseMemoryCollection] = []
         self._lock = threading.RLock()
 
     @property
@@ -162,8 +163,8 @@ class MemoryManager:
     def connect_collection(self, name: str, embedding_model: Any = None, **options: Any) -> Any:
         """Open a collection.
 
-        A collection that this manager has open already is returned as it is, unless options or a
-        model say how to open it.
+        A collection that this manager has open already is returned as it is, with the model if one
+        is given; with other options it is opened once more.
 
         Raises:
             CollectionNotFoundError: There is none of that name.
@@ -174,11 +175,17 @@ class MemoryManager:
             if embedding_model is not None:
                 options["embedding_model"] = embedding_model
             opened = self._open.get(name)
-            if opened is not None and not options and not _is_closed(opened):
-                return opened
+            if opened is not None and not _is_closed(opened):
+                if options.keys() == {"embedding_model"} and hasattr(opened, "use_model"):
+                    opened.use_model(embedding_model)
+                    return opened
+                if not options:
+                    return opened
             path = collection_dir(self._root, name)
             cls = backend_class(entry.backend)
             collection = cls.connect(path, name=name, **options)
+            if opened is not None:
+                self._replaced.append(opened)
             self._open[name] = collection
             return collection
 
@@ -282,6 +289,8 @@ class MemoryManager:
         with self._lock:
             for name in list(self._open):
                 self._release(name)
+            while self._replaced:
+                self._replaced.pop().close()
 
     def _release(self, name: str) -> None:
         collection = self._open.pop(name, None)

@@ -107,6 +107,17 @@ class ChromaBase(BaseMemoryCollection):
             self._data = {**self._sidecar.read(), **data}
             self._sidecar.write(self._data)
 
+    def use_model(self, embedding_model: Any) -> None:
+        """Embed with this model from now on.
+
+        Raises:
+            EmbeddingMismatchError: The collection was built with another one.
+        """
+        embedder = Embedder(embedding_model)
+        if embedder and self.embedding_fingerprint is not None:
+            embedder.check(self.embedding_fingerprint)
+        self._embedder = embedder
+
     def _check_model(self) -> None:
         if self.embedding_fingerprint is not None:
             self._embedder.check(self.embedding_fingerprint)

@@ -114,6 +114,17 @@ class VdbCore(BaseMemoryCollection):
                     total += file.stat().st_size
         return total
 
+    def use_model(self, embedding_model: Any) -> None:
+        """Embed with this model from now on.
+
+        Raises:
+            EmbeddingMismatchError: The collection was built with another one.
+        """
+        embedder = Embedder(embedding_model)
+        if embedder and self.embedding_fingerprint is not None:
+            embedder.check(self.embedding_fingerprint)
+        self._embedder = embedder
+
     def _check_model(self) -> None:
         fingerprint = self.embedding_fingerprint
         if fingerprint is not None:
