@@ -25,7 +25,8 @@ import numpy as np
 
 from sage.middleware.services.memory.memory_manager import MemoryManager
 from sage.middleware.services.memory.vdb.dense import best
-from sage.middleware.services.memory.vdb.engines import default_engine, engine_class
+from sage.middleware.services.memory.vdb.engine_registry import engine_class
+from sage.middleware.services.memory.vdb.engines import default_engine
 
 DIM, K, BATCH = 384, 10, 5000
 WHERE = {
