@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any, ClassVar, Final, Self
 
 from sage.middleware.services.memory.errors import (
-    IndexExistsError,
-    IndexNotFoundError,
     InvalidInputError,
     RowNotFoundError,
 )
@@ -21,14 +19,12 @@ from sage.middleware.services.memory.kv.keys import check_key, key_range
 from sage.middleware.services.memory.kv.schema import (
     DELETE,
     DELETE_EXPIRED,
-    DROP_TRIGGERS,
     EXPIRED,
     GET,
     MIGRATIONS,
     PUT,
-    TRIGGERS,
 )
-from sage.middleware.services.memory.kv.text_index import TextIndex, TextOptions, text_of
+from sage.middleware.services.memory.kv.words import KVWords
 from sage.middleware.services.memory.memory_collection.base_collection import (
     BaseMemoryCollection,
     read_settings,
@@ -38,7 +34,6 @@ from sage.middleware.services.memory.storage.database import Database, Durabilit
 from sage.middleware.services.memory.storage.layout import DATABASE_FILE
 
 _PAGE = 1000
-_TEXT = "text"
 
 
 class _Absent:
@@ -52,7 +47,7 @@ ABSENT: Final = _Absent()
 """Stands for "no such key" in ``compare_and_set``, where ``None`` is a value."""
 
 
-class KVMemoryCollection(BaseMemoryCollection):
+class KVMemoryCollection(KVWords, BaseMemoryCollection):
     """Keys (text) and values, in key order.
 
     Values are ``None``, bool, int, float, str, bytes, datetime, lists and mappings of these; tuples
@@ -337,121 +332,6 @@ class KVMemoryCollection(BaseMemoryCollection):
                 return 0
         return self._database.run(lambda c: c.execute(DELETE_EXPIRED, (now,)).rowcount)
 
-    # ------------------------------------------------------------------ words
-
-    def create_index(
-        self,
-        name: str = _TEXT,
-        *,
-        fields: Sequence[str],
-        language: str = "auto",
-        k1: float = 1.2,
-        b: float = 0.75,
-    ) -> None:
-        """Makes the full-text index; from then on every write keeps it current.
-
-        Args:
-            name: ``"text"``: there is one.
-            fields: What of a value is searched: ``"title"``, ``"author.name"``; ``""`` for all of
-                it. Numbers count as words; a field that a value does not have adds nothing.
-            language: See ``BM25Index``.
-            k1: See ``BM25Index``.
-            b: See ``BM25Index``.
-
-        Raises:
-            IndexExistsError: There is one.
-            InvalidInputError: Another name, or no fields.
-        """
-        if name != _TEXT:
-            raise InvalidInputError(f"a KV collection has one index, {_TEXT!r}; got {name!r}")
-        if isinstance(fields, str) or not fields or not all(isinstance(f, str) for f in fields):
-            raise InvalidInputError(f"fields must be a list of at least one str, got {fields!r}")
-        if self._text is not None or self._text_index() is not None:
-            raise IndexExistsError(f"collection {self.name!r} has a text index already", index=name)
-        options = {"fields": list(fields), "language": language, "k1": k1, "b": b}
-        text = TextIndex(self._database, self.path / _TEXT, _options(options))
-        text.drop()
-
-        def install(connection: sqlite3.Connection) -> None:
-            for statement in TRIGGERS:
-                connection.execute(statement)
-            write_settings(self._database, {_TEXT: options})
-
-        self._database.run(install)
-        self._text = text
-
-    def drop_index(self, name: str = _TEXT) -> None:
-        """Removes the full-text index.
-
-        Raises:
-            IndexNotFoundError: There is none.
-        """
-        text = self._need_text(name)
-
-        def remove(connection: sqlite3.Connection) -> None:
-            for statement in DROP_TRIGGERS:
-                connection.execute(statement)
-            connection.execute("DELETE FROM changes")
-            connection.execute("DELETE FROM settings WHERE key = ?", (_TEXT,))
-
-        self._database.run(remove)
-        text.drop()
-        self._text = None
-
-    def list_indexes(self) -> list[dict[str, Any]]:
-        """The text index with its options, or nothing."""
-        text = self._text or self._text_index()
-        if text is None:
-            return []
-        return [{"name": _TEXT, "kind": "bm25", "fields": list(text.options.fields)}]
-
-    def search(self, query: str, topk: int = 10, prefix: str = "") -> list[dict[str, Any]]:
-        """Entries whose indexed fields match words of a query.
-
-        Args:
-            query: Words; any may match.
-            topk: At most so many.
-            prefix: Only keys that begin so.
-
-        Returns:
-            ``{"key", "value", "score"}``, best first; ``score`` is BM25's, above 0.
-
-        Raises:
-            IndexNotFoundError: The collection has no text index; see ``create_index``.
-        """
-        text = self._need_text(_TEXT)
-        if topk < 1:
-            raise InvalidInputError(f"topk must be at least 1, got {topk!r}")
-        self.purge_expired()
-        found = text.search(query, topk, prefix)
-        out = []
-        with self._database.read() as connection:
-            for row_id, score in found:
-                row = connection.execute(
-                    "SELECT key, value FROM entries WHERE id = ?", (row_id,)
-                ).fetchone()
-                if row is not None:
-                    out.append({"key": row[0], "value": decode(row[1]), "score": score})
-        return out
-
-    def retrieve(
-        self, query: str, topk: int = 10, index_name: str = _TEXT, prefix: str = ""
-    ) -> list[dict[str, Any]]:
-        """``search`` in the form of the other collections: ``id, text, metadata, score``.
-
-        ``id`` is the key, ``text`` the indexed text, ``metadata`` has the ``value``.
-        """
-        fields = self._need_text(index_name).options.fields
-        return [
-            {
-                "id": hit["key"],
-                "text": text_of(hit["value"], fields),
-                "metadata": {"value": hit["value"]},
-                "score": hit["score"],
-            }
-            for hit in self.search(query, topk, prefix)
-        ]
-
     # ------------------------------------------------------------------ upkeep
 
     @property
@@ -529,24 +409,6 @@ class KVMemoryCollection(BaseMemoryCollection):
     def _expiry(self, ttl: float | None) -> float | None:
         return check_ttl(ttl, self._clock())
 
-    def _text_index(self) -> TextIndex | None:
-        options = read_settings(self._database).get(_TEXT)
-        if options is None:
-            return None
-        return TextIndex(self._database, self.path / _TEXT, _options(options))
-
-    def _need_text(self, name: str) -> TextIndex:
-        if self._text is None:
-            self._text = self._text_index()
-        if self._text is None or name != _TEXT:
-            raise IndexNotFoundError(
-                f"collection {self.name!r} has no index {name!r}; make the text index with "
-                "create_index(fields=[...])",
-                index=name,
-                known=[_TEXT] if self._text else [],
-            )
-        return self._text
-
     def _pages(
         self, prefix: str, limit: int | None, after: str | None
     ) -> Iterator[tuple[str, bytes, float | None]]:
@@ -588,15 +450,6 @@ def _apply(connection: sqlite3.Connection, changes: Iterable[Change]) -> None:
             connection.execute(DELETE, (key,))
         else:
             connection.execute(PUT, (key, data, expires))
-
-
-def _options(stored: Mapping[str, Any]) -> TextOptions:
-    return TextOptions(
-        fields=tuple(stored["fields"]),
-        language=stored["language"],
-        k1=stored["k1"],
-        b=stored["b"],
-    )
 
 
 def _no_more(options: Mapping[str, Any]) -> None:
