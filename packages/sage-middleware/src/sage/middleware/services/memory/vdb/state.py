@@ -235,18 +235,19 @@ class State:
         if None in found:
             missing = [slot for slot, row in zip(slots, found, strict=True) if row is None]
             more: dict[int, tuple[str, str, bytes]] = {}
-            with self._database.snapshot() as c:
-                (epoch,) = c.execute("SELECT epoch FROM state").fetchone()
-                if epoch != view.generation.epoch:
-                    raise StaleViewError
+            with self._database.read() as c:
                 for start in range(0, len(missing), _IN_MOST):
                     part = missing[start : start + _IN_MOST]
                     marks = ",".join("?" * len(part))
-                    for slot, *row in c.execute(
-                        # Only question marks are put into the statement.
-                        f"SELECT slot, id, text, meta FROM rows WHERE slot IN ({marks})",  # noqa: S608
+                    for epoch, slot, *row in c.execute(
+                        # Only question marks are put into the statement. The epoch comes with
+                        # the rows, so that both are of one commit.
+                        "SELECT (SELECT epoch FROM state), slot, id, text, meta "  # noqa: S608
+                        f"FROM rows WHERE slot IN ({marks})",
                         part,
                     ):
+                        if epoch != view.generation.epoch:
+                            raise StaleViewError
                         more[slot] = (row[0], row[1], row[2])
             if len(cache) + len(more) > _CACHED_ROWS:
                 cache.clear()
