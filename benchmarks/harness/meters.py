@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -61,15 +61,16 @@ class Cost(NamedTuple):
     cpu: float
 
 
-def cold_process(code: str, environment: Mapping[str, str] | None = None) -> Cost:
-    """Run ``code`` in a fresh interpreter and wait for its end.
+def cold_process(code: str) -> Cost:
+    """Run ``code`` in a fresh interpreter, which may keep compiled modules, and wait for its end.
 
     Raises:
         RuntimeError: It failed.
     """
     command = [sys.executable, "-c", code]
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     started = time.perf_counter()
-    process = subprocess.Popen(command, env={**os.environ, **(environment or {})})
+    process = subprocess.Popen(command, env=environment)
     _, status, usage = os.wait4(process.pid, 0)
     wall = time.perf_counter() - started
     process.returncode = os.waitstatus_to_exitcode(status)
