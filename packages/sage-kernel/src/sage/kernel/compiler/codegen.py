@@ -339,7 +339,8 @@ class SegmentCode(CodeWriter):
         self._emit_consumers(node, depth, skip, var)
 
     def _node_reduce(self, node: Node, index: int, var: str, depth: int, skip: str) -> None:
-        out, key = f"v{node.id}", f"k{self.plan.key_of[node.id, index].id}"
+        by = self._input_key(node, index)
+        out, key = f"v{node.id}", "None" if by is None else f"k{by.id}"
         state, get = f"S{node.id}", f"g{node.id}"
         self._use(state, f"STATE[{node.id}]")
         self._use(get, f"STATE[{node.id}].get")

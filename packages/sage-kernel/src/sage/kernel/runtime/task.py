@@ -261,10 +261,16 @@ class Task:
             channel.drop()
 
     def useless(self) -> bool:
-        """Whether the job fails and nobody takes what this task would still put out."""
+        """Whether the job fails and nobody takes what this task would still put out.
+
+        If so, its producers are let go too.
+        """
         if not self.job.stopping or self._has_sink:
             return False
-        return all(channel.discard for channels in self.outputs.values() for channel in channels)
+        if not all(channel.discard for channels in self.outputs.values() for channel in channels):
+            return False
+        self.drop_inputs()
+        return True
 
     def abort(self) -> None:
         """Wake everything that waits; the job is being canceled."""
