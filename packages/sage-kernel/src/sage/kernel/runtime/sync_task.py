@@ -28,7 +28,7 @@ from sage.kernel.runtime.task import HERE, Task
 if TYPE_CHECKING:
     from sage.kernel.compiler.inline import Inlined
 
-LONGEST = 512
+LONGEST = 2048
 """Most records per call of the generated function."""
 QUICK = 0.0005
 SLOW = 0.002

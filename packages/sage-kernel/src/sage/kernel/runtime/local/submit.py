@@ -10,7 +10,12 @@ from typing import Any
 from sage.kernel.compiler.fusion import plan_execution
 from sage.kernel.compiler.model import ExecutionGraph, SegmentPlan
 from sage.kernel.graph.model import DEAD_LETTER, StreamGraph
-from sage.kernel.runtime.channel import DEFAULT_BYTES, DEFAULT_CAPACITY, Channel
+from sage.kernel.runtime.channel import (
+    DEFAULT_BYTES,
+    DEFAULT_CAPACITY,
+    SLOW_CAPACITY,
+    Channel,
+)
 from sage.kernel.runtime.exit import track
 from sage.kernel.runtime.job import Job
 from sage.kernel.runtime.loops import LoopGuard
@@ -99,11 +104,13 @@ def connect(
     job: Job, plan: ExecutionGraph, tasks: dict[int, list[Task]], graph: StreamGraph
 ) -> None:
     """Make the channels: one per producing and consuming subtask."""
-    capacity = int(graph.config.get("channel_capacity") or DEFAULT_CAPACITY)
+    chosen = graph.config.get("channel_capacity")
     most_bytes = int(graph.config.get("channel_bytes") or DEFAULT_BYTES)
     for channel_plan in plan.channels:
         producers = tasks[plan.segment_of[channel_plan.source].id]
         consumers = tasks[plan.segment_of[channel_plan.target].id]
+        slow = consumers[0].segment.mode != "sync"
+        capacity = int(chosen or (SLOW_CAPACITY if slow else DEFAULT_CAPACITY))
         inside = {task.segment.id for task in consumers}
         for producer in producers:
             made: list[Channel] = []
