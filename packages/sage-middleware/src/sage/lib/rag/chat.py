@@ -8,8 +8,9 @@ Predecessor: ``sage.middleware.models``; successor: the operators that ask a mod
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+import asyncio
+from collections.abc import Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
@@ -18,6 +19,8 @@ from sage.common.config import Secret
 if TYPE_CHECKING:
     from sage.api.context import RuntimeContext
     from sage.middleware.models.chat import ChatReply
+
+T = TypeVar("T")
 
 
 @attrs.frozen(kw_only=True)
@@ -124,3 +127,15 @@ def numbered(texts: Sequence[str], limit: int) -> str:
     return "\n".join(
         f"[{number}] {' '.join(text.split())[:limit]}" for number, text in enumerate(texts, 1)
     )
+
+
+async def together(calls: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+    """The results of all calls in order; the first failure cancels the rest and is raised as is."""
+    tasks = [asyncio.ensure_future(call) for call in calls]
+    try:
+        return list(await asyncio.gather(*tasks))
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
