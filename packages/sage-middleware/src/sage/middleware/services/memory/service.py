@@ -67,6 +67,15 @@ class MemoryService(BaseService):
         self._handles: dict[str, Any] = {}
         self._parts: dict[str, Any] = {}
 
+    @classmethod
+    def over(
+        cls, manager: MemoryManager, config: MemoryConfig | Mapping[str, Any] | None = None
+    ) -> Self:
+        """A service on a manager that exists; stopping the service closes the manager."""
+        service = cls(config, data_dir=manager.data_dir)
+        service._manager = manager
+        return service
+
     # -- life ------------------------------------------------------------------------------------
 
     def start(self) -> None:

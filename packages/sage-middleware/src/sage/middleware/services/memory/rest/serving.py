@@ -1,0 +1,140 @@
+"""Runs the memory server: binds, refuses what is unsafe, ends cleanly."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import attrs
+
+from sage.common.errors import ConfigError, MissingExtraError, ServiceError
+
+DEFAULT_PORT = 19002
+_STOP_SECONDS = 5
+
+
+@attrs.frozen(kw_only=True)
+class Address:
+    """Where to listen.
+
+    Attributes:
+        host: Name or address to bind.
+        port: Port; 0 for any.
+        certfile, keyfile: PEM files for TLS.
+        plaintext: Whether another than a loopback address may be bound without TLS.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = DEFAULT_PORT
+    certfile: Path | None = None
+    keyfile: Path | None = None
+    plaintext: bool = False
+
+    def check(self) -> None:
+        """Refuse an address that would send tokens in clear over a network.
+
+        Raises:
+            ConfigError: It is no loopback address, there is no TLS, and nobody asked for that.
+        """
+        if (self.certfile is None) != (self.keyfile is None):
+            raise ConfigError("TLS needs a certificate and its key: give both")
+        if self.certfile is None and not self.plaintext and not is_loopback(self.host):
+            raise ConfigError(
+                f"{self.host!r} is reachable from other machines, and without TLS everyone between "
+                "could read the token: give --ssl-certfile and --ssl-keyfile, listen on 127.0.0.1, "
+                "or say --allow-plaintext where a proxy in front does TLS"
+            )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def serve(app: Any, address: Address, ready: Callable[[str], object]) -> None:
+    """Serve until SIGINT (raises ``KeyboardInterrupt``) or SIGTERM (exits with 143).
+
+    Args:
+        app: The application.
+        address: Where to listen.
+        ready: Called with the URL once connections are accepted.
+
+    Raises:
+        ConfigError: The address is refused.
+        ServiceError: It cannot be bound.
+    """
+    server, listener, url = _prepare(app, address)
+    # uvicorn raises the signal again when it has ended: then the handlers in place here act.
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        ready(url)  # the socket listens already: connections wait until they are accepted
+        server.run(sockets=[listener])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        listener.close()
+
+
+@contextlib.contextmanager
+def running(app: Any, address: Address | None = None) -> Iterator[str]:
+    """Serve in a thread as long as the block runs; gives the URL. For tests and notebooks."""
+    server, listener, url = _prepare(app, address or Address(port=0))
+    thread = threading.Thread(
+        target=server.run, kwargs={"sockets": [listener]}, name="sage-memory-server", daemon=True
+    )
+    thread.start()
+    try:
+        yield url
+    finally:
+        server.should_exit = True
+        thread.join()
+        listener.close()
+
+
+def _prepare(app: Any, address: Address) -> tuple[Any, socket.socket, str]:
+    address.check()
+    try:
+        import uvicorn  # noqa: PLC0415 - extra `server`
+    except ImportError as exc:
+        raise MissingExtraError("uvicorn", "server", "the memory server") from exc
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        lifespan="off",
+        ws="none",
+        proxy_headers=False,
+        timeout_graceful_shutdown=_STOP_SECONDS,
+        ssl_certfile=None if address.certfile is None else str(address.certfile),
+        ssl_keyfile=None if address.keyfile is None else str(address.keyfile),
+    )
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((address.host.strip("[]"), address.port))
+        listener.listen(128)
+    except OSError as exc:
+        listener.close()
+        raise ServiceError(
+            f"cannot listen on {address.host}:{address.port}: {exc.strerror}; choose another "
+            "--port, or stop what listens there"
+        ) from exc
+    scheme = "http" if address.certfile is None else "https"
+    host = f"[{address.host.strip('[]')}]" if family == socket.AF_INET6 else address.host
+    return uvicorn.Server(config), listener, f"{scheme}://{host}:{listener.getsockname()[1]}"
+
+
+def _terminate(number: int, frame: object) -> NoReturn:
+    raise SystemExit(128 + number)
