@@ -355,7 +355,7 @@ class SegmentCode(CodeWriter):
             ]
         else:
             body += [
-                f"{state}[{key}] = {out} = {var} if {out} is MISSING else f{node.id}({out}, {var})"
+                f"{state}[{key}] = {out} = {var} if {out} is MISSING else {call}"
             ]
         self._guard(node, depth, skip, var, body, [f"{out} = r"])
         self._emit_consumers(node, depth, skip)
