@@ -59,8 +59,8 @@ def create_app(
     if (token is None) == (authenticate is None):
         raise ConfigError("a memory server takes token or authenticate, exactly one of them")
     try:
-        from fastapi import FastAPI, Request  # noqa: PLC0415 - extra `server`
-        from fastapi.exceptions import RequestValidationError  # noqa: PLC0415
+        from fastapi import FastAPI, Request
+        from fastapi.exceptions import RequestValidationError
     except ImportError as exc:
         raise MissingExtraError("fastapi", "server", "the memory server") from exc
     service = manager if isinstance(manager, MemoryService) else MemoryService.over(manager)
@@ -102,9 +102,9 @@ def create_app(
 
 def create_router(service: MemoryService, limits: Limits | None = None) -> Any:
     """The routes below ``/v1``, for an application that brings its own checks and error pages."""
-    from fastapi import APIRouter, Request  # noqa: PLC0415 - extra `server`
-    from fastapi.concurrency import run_in_threadpool  # noqa: PLC0415
-    from fastapi.responses import StreamingResponse  # noqa: PLC0415
+    from fastapi import APIRouter, Request
+    from fastapi.concurrency import run_in_threadpool
+    from fastapi.responses import StreamingResponse
 
     bounds = limits or Limits()
     router = APIRouter()

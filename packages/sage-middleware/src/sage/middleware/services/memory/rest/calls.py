@@ -17,20 +17,15 @@ ABSENT_MARK: Final = {"$absent": True}
 
 METHODS: Mapping[str, frozenset[str]] = {
     "KV": frozenset(
-        "put get delete compare_and_set ttl put_many get_many delete_many delete_prefix scan keys "
-        "count purge_expired search retrieve forget".split()
+        ["put", "get", "delete", "compare_and_set", "ttl", "put_many", "get_many", "delete_many", "delete_prefix", "scan", "keys", "count", "purge_expired", "search", "retrieve", "forget"]
     ),
     "Graph": frozenset(
-        "add_node add_nodes upsert_node remove_node remove_nodes add_edge add_edges upsert_edge "
-        "remove_edge get_node has_node get_edge has_edge nodes edges neighbors degree k_hop "
-        "shortest_path pagerank search retrieve subgraph forget".split()
+        ["add_node", "add_nodes", "upsert_node", "remove_node", "remove_nodes", "add_edge", "add_edges", "upsert_edge", "remove_edge", "get_node", "has_node", "get_edge", "has_edge", "nodes", "edges", "neighbors", "degree", "k_hop", "shortest_path", "pagerank", "search", "retrieve", "subgraph", "forget"]
     ),
 }
 
 
-def call(
-    collection: Any, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]
-) -> Any:
+def call(collection: Any, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     """Call a method; iterators come back as lists of at most ``MOST`` entries.
 
     Raises:

@@ -262,5 +262,3 @@ def _spec(model: Any) -> Any:
             "ready vectors and dim"
         )
     return dict(spec)
-
-

@@ -17,7 +17,7 @@ _CHUNK = 64 * 1024
 
 def reply(data: Any, status: int = 200) -> Any:
     """A JSON response."""
-    from fastapi import Response  # noqa: PLC0415 - extra `server`
+    from fastapi import Response
 
     body = orjson.dumps(data, default=_plain, option=_OPTIONS)
     return Response(body, status, media_type="application/json")
@@ -33,7 +33,7 @@ def failure(error: SageError, hide: str = "") -> Any:
 
 def lines(rows: Iterable[Any]) -> Any:
     """A response of JSON lines."""
-    from fastapi.responses import StreamingResponse  # noqa: PLC0415 - extra `server`
+    from fastapi.responses import StreamingResponse
 
     return StreamingResponse(_chunks(iter(rows)), media_type="application/x-ndjson")
 

@@ -29,8 +29,7 @@ if TYPE_CHECKING:
     from sage.middleware.services.memory.service import MemoryService
 
 _SEARCH = frozenset(
-    "merge weights index_names where mode threshold mmr fetch fusion weight strategy "
-    "query_vector".split()
+    ["merge", "weights", "index_names", "where", "mode", "threshold", "mmr", "fetch", "fusion", "weight", "strategy", "query_vector"]
 )
 
 
@@ -61,9 +60,7 @@ def add_row_routes(router: Any, service: MemoryService, limits: Limits) -> None:
     @router.post("/collections/{name}/rows/delete", response_model=Count)
     def delete(name: str, body: ChosenBody) -> Any:
         """Delete rows by id or by filter."""
-        count = _vdb(service, name).delete(
-            body.ids, where=body.where, missing_ok=body.missing_ok
-        )
+        count = _vdb(service, name).delete(body.ids, where=body.where, missing_ok=body.missing_ok)
         return reply({"count": count})
 
     @router.post("/collections/{name}/forget", response_model=Count)

@@ -85,5 +85,3 @@ def add_tier_routes(router: Any, service: MemoryService, limits: Limits) -> None
     def memory_history(id: str) -> Any:  # noqa: A002 - the word of the API
         """A fact with all it superseded and all that superseded it."""
         return reply({"entries": service.long_term.history(id)})
-
-

@@ -104,7 +104,7 @@ def running(app: Any, address: Address | None = None) -> Iterator[str]:
 def _prepare(app: Any, address: Address) -> tuple[Any, socket.socket, str]:
     address.check()
     try:
-        import uvicorn  # noqa: PLC0415 - extra `server`
+        import uvicorn
     except ImportError as exc:
         raise MissingExtraError("uvicorn", "server", "the memory server") from exc
     config = uvicorn.Config(
