@@ -97,7 +97,9 @@ def to_query(metric: Metric, vector: FloatArray) -> FloatArray:
 
 def scores(metric: Metric, rows: FloatArray, query: FloatArray) -> FloatArray:
     """Scores of ``(n, dim)`` stored rows, ``(n,)`` float32."""
-    dots: FloatArray = rows @ query
+    # Not `@`: the threads of a BLAS wait for each other actively; for 5,000 rows that costs three
+    # times the CPU of the product.
+    dots: FloatArray = np.einsum("ij,j->i", rows, query)
     if metric == "l2":
         squares = np.einsum("ij,ij->i", rows, rows) - 2 * dots + query @ query
         near: FloatArray = 1 / (1 + np.sqrt(np.maximum(squares, 0)))
