@@ -1,0 +1,188 @@
+"""A data set folder: ``queries.jsonl``, and optionally ``corpus.jsonl`` and ``qrels.tsv``.
+
+Predecessor: the user's files; successor: ``sage.apps.evaluation.pipelines``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+import orjson
+
+from sage.common.errors import ConfigError, NotFoundError
+from sage.lib.errors import InputFileError
+from sage.lib.types import Document, Query
+
+QUERIES, CORPUS, QRELS = "queries.jsonl", "corpus.jsonl", "qrels.tsv"
+
+
+@attrs.frozen(kw_only=True)
+class Dataset:
+    """Questions with what is known about their answers.
+
+    Attributes:
+        folder: Where it was read from.
+        queries: With ``answers``, and in ``metadata`` ``qrels`` (judged documents) and ``spans``
+            (marked places) where the files have them.
+        fingerprint: Hash of the files.
+    """
+
+    folder: Path
+    queries: tuple[Query, ...]
+    fingerprint: str
+
+    @property
+    def name(self) -> str:
+        """Name of the folder."""
+        return self.folder.resolve().name
+
+    def has(self, key: str) -> bool:
+        """Whether a question has ``qrels``, ``spans`` or ``answers``."""
+        if key == "answers":
+            return any(query.answers for query in self.queries)
+        return any(query.metadata.get(key) for query in self.queries)
+
+    def documents(self) -> list[Document]:
+        """The documents of ``corpus.jsonl``.
+
+        Raises:
+            ConfigError: There is no such file, or it is empty.
+            InputFileError: A line is broken.
+        """
+        path = self.folder / CORPUS
+        if not path.is_file():
+            raise ConfigError(f"{path}: no such file; this pipeline searches the data set's corpus")
+        found: dict[str, Document] = {}
+        for line, row in _rows(path):
+            document = Document(
+                id=_text(row, "id", path, line),
+                text=_text(row, "text", path, line),
+                metadata={key: row[key] for key in row if key not in ("id", "text")},
+            )
+            if document.id in found:
+                raise _error(path, line, f"the id {document.id!r} is used twice")
+            found[document.id] = document
+        if not found:
+            raise ConfigError(f"{path}: holds no documents")
+        return list(found.values())
+
+
+def load_dataset(folder: Path, *, limit: int | None = None, answerable: bool = False) -> Dataset:
+    """Read a data set.
+
+    Args:
+        folder: Holds ``queries.jsonl`` (``id, text``, optionally ``answers`` and ``references``,
+            which are spans: ``corpus_id`` on the question or each span, ``start, end``), and
+            optionally ``corpus.jsonl`` (``id, title, text``) and ``qrels.tsv`` (tab-separated
+            question id, document id, grade).
+        limit: Only the first questions.
+        answerable: Only questions with reference answers.
+
+    Raises:
+        NotFoundError: There is no such folder or no questions in it.
+        InputFileError: A line is broken; names it.
+        ConfigError: No question is left.
+    """
+    path = folder / QUERIES
+    if not path.is_file():
+        raise NotFoundError(
+            f"{path}: no such file; a data set is a folder with {QUERIES} (id, text, answers) and "
+            f"optionally {CORPUS} (id, text) and {QRELS} (question, document, grade)"
+        )
+    digest = hashlib.blake2b(digest_size=8)
+    for name in (QUERIES, CORPUS, QRELS):
+        file = folder / name
+        digest.update(file.read_bytes() if file.is_file() else b"-")
+    judged = _qrels(folder / QRELS)
+    queries: dict[str, Query] = {}
+    for line, row in _rows(path):
+        query = _query(row, path, line, judged)
+        if query.id in queries:
+            raise _error(path, line, f"the id {query.id!r} is used twice")
+        if query.answers or not answerable:
+            queries[query.id] = query
+    chosen = tuple(queries.values())[:limit]
+    if not chosen:
+        why = "no question has reference answers" if answerable else "it holds no questions"
+        raise ConfigError(f"{path}: {why}")
+    return Dataset(folder=folder, queries=chosen, fingerprint=digest.hexdigest())
+
+
+def _query(
+    row: dict[str, Any], path: Path, line: int, judged: dict[str, dict[str, float]]
+) -> Query:
+    identity = str(row.get("id", f"line-{line}"))
+    answers = row.get("answers") or ()
+    if isinstance(answers, str):
+        answers = (answers,)
+    if not isinstance(answers, list | tuple) or not all(isinstance(a, str) for a in answers):
+        raise _error(path, line, "'answers' must be a list of strings")
+    taken = ("id", "text", "answers", "references")
+    metadata = {key: row[key] for key in row if key not in taken}
+    if identity in judged:
+        metadata["qrels"] = judged[identity]
+    references = row.get("references")
+    if references:
+        try:
+            metadata["spans"] = [
+                {
+                    "document_id": str(each.get("corpus_id", row.get("corpus_id"))),
+                    "start": int(each["start"]),
+                    "end": int(each["end"]),
+                }
+                for each in references
+            ]
+        except (TypeError, KeyError, ValueError, AttributeError) as exc:
+            raise _error(path, line, "'references' must list spans: corpus_id, start, end") from exc
+    text = _text(row, "text", path, line)
+    return Query(text=text, id=identity, answers=tuple(answers), metadata=metadata)
+
+
+def _qrels(path: Path) -> dict[str, dict[str, float]]:
+    judged: dict[str, dict[str, float]] = {}
+    if not path.is_file():
+        return judged
+    for line, text in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if not text.strip():
+            continue
+        parts = text.split("\t")
+        try:
+            # The first grade decides whether line 1 is a header.
+            judged.setdefault(parts[0], {})[parts[1]] = float(parts[2])
+        except (IndexError, ValueError) as exc:
+            if line == 1:
+                judged.clear()
+                continue
+            raise _error(path, line, "expected question id, document id, grade") from exc
+    return judged
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    with path.open("rb") as file:
+        for line, raw in enumerate(file, 1):
+            if not raw.strip():
+                continue
+            try:
+                row = orjson.loads(raw)
+            except orjson.JSONDecodeError as exc:
+                raise _error(path, line, f"is no JSON: {exc}") from exc
+            if not isinstance(row, dict):
+                raise _error(path, line, "must be a JSON object")
+            yield line, row
+
+
+def _text(row: dict[str, Any], key: str, path: Path, line: int) -> str:
+    value = row.get(key)
+    if isinstance(value, int) and key == "id":
+        return str(value)
+    if not isinstance(value, str):
+        raise _error(path, line, f"{key!r} must be a string, got {value!r}")
+    return value
+
+
+def _error(path: Path, line: int, message: str) -> InputFileError:
+    return InputFileError(f"{path}:{line}: {message}", path=str(path), line=line)
