@@ -240,14 +240,16 @@ class BaseEnvironment:
         return self.graph(format="mermaid")
 
     def check(self) -> None:
-        """Validate without running.
+        """Validate without running: the graph, its types, and the configuration of its steps.
 
         Raises:
             GraphError: Lists everything that is wrong.
         """
-        from sage.kernel.graph.validate import validate  # noqa: PLC0415
+        from sage.kernel.graph.configs import config_problems  # noqa: PLC0415
+        from sage.kernel.graph.validate import find_problems, refuse  # noqa: PLC0415
 
-        validate(self.stream_graph)
+        graph = self.stream_graph
+        refuse(graph, [*find_problems(graph), *config_problems(graph)])
 
     def explain(self) -> str:
         """The logical plan, the physical plan and why each decision was made.

@@ -128,7 +128,10 @@ class RuntimeContext:
         if self._services is None:
             from sage.common.errors import ServiceError  # noqa: PLC0415
 
-            raise ServiceError(f"step {self.operator!r} has no services: it runs outside of a job")
+            raise ServiceError(
+                f"step {self.operator!r} calls a service, but none is registered: call "
+                "env.register_service(name, ...) or env.set_memory() before env.submit()"
+            )
         return ServiceCaller(self._services)
 
     def service(self, name: str) -> ServiceProxy:

@@ -26,6 +26,9 @@ Left = TypeVar("Left")
 Right = TypeVar("Right")
 
 
+_GENERATOR = 0x20  # CO_GENERATOR of a code object
+
+
 class StopSignal:
     """The ``execute`` of a source returns this (class or instance) to say that it has ended."""
 
@@ -55,6 +58,8 @@ class BaseFunction:
 
     def __init__(self, config: Any = None, **overrides: Any) -> None:
         cls = type(self)
+        if overrides or cls.Config is not None:
+            _check_mapping(cls, config)
         if cls.Config is not None and not isinstance(config, cls.Config):
             from sage.common.config import structure_config  # noqa: PLC0415 - attrs costs 40 ms
 
@@ -87,6 +92,9 @@ class SourceFunction(BaseFunction, Generic[Out]):
 
         The default calls ``execute`` until it returns ``StopSignal``; ``None`` is skipped.
         """
+        if getattr(getattr(type(self).execute, "__code__", None), "co_flags", 0) & _GENERATOR:
+            yield from self.execute()  # written as a generator: what it yields are the items
+            return
         while True:
             item = self.execute()
             if isinstance(item, StopSignal) or item is StopSignal:
@@ -95,7 +103,10 @@ class SourceFunction(BaseFunction, Generic[Out]):
                 yield item
 
     def execute(self) -> Any:
-        """Return the next item, ``None`` for "nothing now", or ``StopSignal`` at the end."""
+        """Return the next item, ``None`` for "nothing now", or ``StopSignal`` at the end.
+
+        Written as a generator (with ``yield``) it gives all items, as ``run`` does.
+        """
         raise NotImplementedError(f"{type(self).__name__} must define run() or execute()")
 
 
@@ -194,3 +205,14 @@ class JoinFunction(BaseFunction, Generic[Left, Right, Out]):
 
 class BatchFunction(SourceFunction[Out]):
     """A finite source; the same contract as ``SourceFunction``, kept as a name of the field."""
+
+
+def _check_mapping(cls: type[BaseFunction], config: Any) -> None:
+    fits = config is None or hasattr(config, "keys")
+    if not fits and not (cls.Config is not None and isinstance(config, cls.Config)):
+        from sage.common.errors import ConfigError  # noqa: PLC0415
+
+        raise ConfigError(
+            f"{cls.__name__}: the configuration must be a mapping such as {{'key': value}}, "
+            f"got {config!r}"
+        )

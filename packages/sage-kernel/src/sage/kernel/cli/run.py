@@ -45,6 +45,7 @@ def command(
         run_program(target, arguments or (), watch=watch)
         return ExitCode.OK
     env = read_pipeline(target, config=config, settings=settings or (), allow=allow or ())
+    env.check()  # names the step and the file, where submit would name the operator
     job = env.submit()
     try:
         follow(job, watch=watch)

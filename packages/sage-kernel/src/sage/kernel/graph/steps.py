@@ -6,7 +6,7 @@ Predecessor: the fluent API and spec files; successor: ``sage.kernel.graph.build
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from typing import Any
 
 from sage.api.functions import BaseFunction, SourceFunction, StopSignal
@@ -89,7 +89,7 @@ def make_spec(
     if isinstance(step, FunctionSpec):
         return step
     if isinstance(step, str):
-        cls = find_registered(step)
+        cls = find_registered(step) if kind != "keyby" else _find_key_function(step)
         spec = make_spec(cls, args, kwargs, kind)
         spec.registered = step
         return spec
@@ -107,10 +107,10 @@ def make_spec(
         )
     if callable(step):
         flags = code_flags(step)
-        if flags & _ASYNC_GENERATOR or (kind != "flatmap" and flags & _GENERATOR):
+        if kind != "flatmap" and flags & (_GENERATOR | _ASYNC_GENERATOR):
             raise GraphError(
                 f".{_SHOWN.get(kind, kind)}({_describe(step)}): a generator function gives many "
-                "results per item; use .flatmap(...) with a plain generator function"
+                "results per item; use .flatmap(...) for it"
             )
         _refuse_arguments(step, args, kwargs, kind, "a plain callable takes only step options")
         return FunctionSpec(step)
@@ -135,6 +135,18 @@ def find_registered(name: str) -> type:
     return found
 
 
+def _find_key_function(name: str) -> type:
+    from sage.common.errors import PluginError  # noqa: PLC0415 - only for key_by("name")
+
+    try:
+        return find_registered(name)
+    except PluginError as exc:
+        raise GraphError(
+            f".key_by({name!r}): no operator of that name is registered; for a field of the item "
+            f"use .key_by(lambda item: item[{name!r}])"
+        ) from exc
+
+
 def _class_spec(
     cls: type, args: tuple[Any, ...], kwargs: Mapping[str, Any], kind: str
 ) -> FunctionSpec:
@@ -150,7 +162,9 @@ def _class_spec(
         return FunctionSpec(cls, args, kwargs)
     if kind == "source" and defines(cls, "__iter__"):
         return FunctionSpec(IterableSource, (cls, args, dict(kwargs)), registered=None)
-    if kind in METHODS or args or kwargs or defines(cls, "open"):
+    if kind not in METHODS and not args and not defines(cls, "open"):
+        _refuse_arguments(cls, args, kwargs, kind, "a constructor takes only the item")
+    if kind in METHODS or args or defines(cls, "open"):
         wanted = " and ".join(methods) if kind == "comap" else " or ".join(methods)
         raise GraphError(
             f"class {cls.__name__!r} cannot be a .{_SHOWN.get(kind, kind)}(...) step: "
@@ -239,27 +253,21 @@ class AsyncSource(SourceFunction[Any]):
         super().__init__()
         self.function = function
 
-    def run(self) -> Iterator[Any]:
-        import asyncio  # noqa: PLC0415 - 40 ms, only for async sources
+    def run(self) -> Any:
+        """An async iterator: the runtime awaits it on the event loop that the async steps use."""
+        return self._items()
 
-        runner = asyncio.Runner()
+    async def _items(self) -> AsyncIterator[Any]:
+        made = self.function()
+        if not hasattr(made, "__anext__"):
+            for item in await made:
+                yield item
+            return
         try:
-            made = self.function()
-            if not hasattr(made, "__anext__"):
-                yield from runner.run(made)
-                return
-            end = object()
-
-            async def following() -> Any:
-                return await anext(made, end)
-
-            try:
-                while (item := runner.run(following())) is not end:
-                    yield item
-            finally:
-                runner.run(made.aclose())
+            async for item in made:
+                yield item
         finally:
-            runner.close()
+            await made.aclose()
 
 
 class IterableSource(SourceFunction[Any]):

@@ -44,7 +44,11 @@ def validate(graph: StreamGraph) -> None:
         GraphError: Lists all problems, each with step names, types and the place of the call;
             ``problems`` holds them as a tuple of strings.
     """
-    problems = list(find_problems(graph))
+    refuse(graph, list(find_problems(graph)))
+
+
+def refuse(graph: StreamGraph, problems: list[str]) -> None:
+    """Raise the ``GraphError`` that lists ``problems``, if there are any."""
     if problems:
         count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
         lines = "".join(f"\n  - {problem}" for problem in problems)
@@ -65,10 +69,10 @@ def find_problems(graph: StreamGraph) -> Iterator[str]:
         yield "it has no steps: start with env.from_source(...) and end with .sink(...)"
         return
     if not any(node.kind == "source" for node in graph.nodes.values()):
-        yield f"it has no source, so {_at(next(iter(graph.nodes.values())))} never gets an item"
+        yield f"it has no source, so {at(next(iter(graph.nodes.values())))} never gets an item"
     if not any(node.kind == "sink" for node in graph.nodes.values()):
         last = list(graph.nodes.values())[-1]
-        yield f"it has no sink: end {_at(last)} with .sink(...), .print() or .discard()"
+        yield f"it has no sink: end {at(last)} with .sink(...), .print() or .discard()"
     broken = False
     for node in graph.nodes.values():
         for problem in _node_problems(graph, node):
@@ -96,10 +100,10 @@ def find_problems(graph: StreamGraph) -> Iterator[str]:
 
 def _node_problems(graph: StreamGraph, node: Node) -> Iterator[str]:
     if node.kind not in KINDS:
-        yield f"{_at(node)} has the unknown kind {node.kind!r}{suggest(node.kind, KINDS)}"
+        yield f"{at(node)} has the unknown kind {node.kind!r}{suggest(node.kind, KINDS)}"
         return
     if graph.nodes.get(node.id) is not node:
-        yield f"{_at(node)} is stored under another id than its own ({node.id})"
+        yield f"{at(node)} is stored under another id than its own ({node.id})"
     for what, limits, count in (
         ("input", _INPUTS.get(node.kind, (1, 1)), len(node.inputs)),
         ("function", _FUNCTIONS.get(node.kind, (1, 1)), len(node.specs)),
@@ -109,35 +113,35 @@ def _node_problems(graph: StreamGraph, node: Node) -> Iterator[str]:
             exact = f"exactly {low}" if low == high else f"at least {low}"
             if high is not None and low != high:
                 exact = f"{low} to {high}"
-            yield f"{_at(node)} ({node.kind}) must have {exact} {what}(s), it has {count}"
+            yield f"{at(node)} ({node.kind}) must have {exact} {what}(s), it has {count}"
     for edge in node.inputs:
         yield from _edge_problems(graph, node, edge)
     for problem in option_problems(node.options):
-        yield f"{_at(node)}: {problem}"
+        yield f"{at(node)}: {problem}"
     yield from _parameter_problems(node)
 
 
 def _edge_problems(graph: StreamGraph, node: Node, edge: Edge) -> Iterator[str]:
     source = graph.nodes.get(edge.source)
     if source is None:
-        yield f"{_at(node)} reads the step with id {edge.source}, which does not exist"
+        yield f"{at(node)} reads the step with id {edge.source}, which does not exist"
     elif edge.port == DEAD_LETTER:
         if source.options.on_error != "dead_letter":
             yield (
-                f"{_at(node)} reads the dead letters of {source.name!r}, whose on_error is not "
+                f"{at(node)} reads the dead letters of {source.name!r}, whose on_error is not "
                 "'dead_letter'"
             )
     elif source.kind == "sink":
-        yield f"{_at(node)} reads {source.name!r}, which is a sink and gives nothing"
+        yield f"{at(node)} reads {source.name!r}, which is a sink and gives nothing"
     elif source.kind == "route":
         ports = (*source.params.get("ports", ()), DEFAULT_ROUTE)
         if edge.port not in ports:
             yield (
-                f"{_at(node)} reads the route {edge.port!r} of {source.name!r}"
+                f"{at(node)} reads the route {edge.port!r} of {source.name!r}"
                 f"{suggest(str(edge.port), ports)} (routes: {', '.join(map(str, ports))})"
             )
     elif edge.port is not None:
-        yield f"{_at(node)} reads the output {edge.port!r} of {source.name!r}, which has only one"
+        yield f"{at(node)} reads the output {edge.port!r} of {source.name!r}, which has only one"
 
 
 def _parameter_problems(node: Node) -> Iterator[str]:
@@ -146,18 +150,18 @@ def _parameter_problems(node: Node) -> Iterator[str]:
         case "window":
             if params.get("type") not in ("count", "time"):
                 found = params.get("type")
-                yield f"{_at(node)}: window type must be 'count' or 'time', got {found!r}"
+                yield f"{at(node)}: window type must be 'count' or 'time', got {found!r}"
             whole = params.get("type") == "count"
             for key in ("size", "slide"):
                 if not _positive(params.get(key), whole):
                     unit = "an int >= 1 (items)" if whole else "a number > 0 (seconds)"
-                    yield f"{_at(node)}: window {key} must be {unit}, got {params.get(key)!r}"
+                    yield f"{at(node)}: window {key} must be {unit}, got {params.get(key)!r}"
         case "batch":
             if not _positive(params.get("size"), True):
-                yield f"{_at(node)}: batch size must be an int >= 1, got {params.get('size')!r}"
+                yield f"{at(node)}: batch size must be an int >= 1, got {params.get('size')!r}"
             timeout = params.get("timeout")
             if timeout is not None and not _positive(timeout, False):
-                yield f"{_at(node)}: batch timeout must be seconds > 0, got {timeout!r}"
+                yield f"{at(node)}: batch timeout must be seconds > 0, got {timeout!r}"
         case "join":
             for key, allowed, default in (
                 ("how", ("inner", "left", "right", "outer"), "inner"),
@@ -166,20 +170,20 @@ def _parameter_problems(node: Node) -> Iterator[str]:
                 value = params.get(key, default)
                 if value not in allowed:
                     words = ", ".join(allowed)
-                    yield f"{_at(node)}: join {key} must be one of {words}, got {value!r}"
+                    yield f"{at(node)}: join {key} must be one of {words}, got {value!r}"
             window = params.get("window")
             if window is not None and not _positive(window, False):
-                yield f"{_at(node)}: join window must be seconds > 0, got {window!r}"
+                yield f"{at(node)}: join window must be seconds > 0, got {window!r}"
         case "route":
             ports = params.get("ports")
             good = isinstance(ports, tuple) and all(isinstance(p, str) and p for p in ports)
             if not good or len(set(ports or ())) != len(ports or ()):
-                yield f"{_at(node)}: routes must be different non-empty names, got {ports!r}"
+                yield f"{at(node)}: routes must be different non-empty names, got {ports!r}"
         case "future":
             for key in ("max_items", "max_iterations"):
                 value = params.get(key)
                 if value is not None and not _positive(value, True):
-                    yield f"{_at(node)}: {key} must be an int >= 1, got {value!r}"
+                    yield f"{at(node)}: {key} must be an int >= 1, got {value!r}"
 
 
 def _positive(value: Any, whole: bool) -> bool:
@@ -194,7 +198,7 @@ def _duplicates(graph: StreamGraph) -> Iterator[str]:
             value = getattr(node, what)
             if value in seen:
                 yield (
-                    f"{_at(node)} and {_at(seen[value])} have the same {what} {value!r}: give one "
+                    f"{at(node)} and {at(seen[value])} have the same {what} {value!r}: give one "
                     f"of them another {what}=..."
                 )
             else:
@@ -208,17 +212,17 @@ def _futures(graph: StreamGraph) -> Iterator[str]:
             continue
         edge = node.params.get("filled_by")
         if edge is None:
-            yield f"{_at(node)} is never filled: call env.fill_future(future, stream)"
+            yield f"{at(node)} is never filled: call env.fill_future(future, stream)"
             continue
         if not isinstance(edge, Edge):
-            yield f"{_at(node)} must be filled by one stream, got {edge!r}"
+            yield f"{at(node)} must be filled by one stream, got {edge!r}"
             continue
         yield from _edge_problems(graph, node, edge)
         if edge.source == node.id:
-            yield f"{_at(node)} is filled by itself"
+            yield f"{at(node)} is filled by itself"
         other = fillers.setdefault((edge.source, edge.port), node)
         if other is not node:
-            yield f"{_at(node)} and {_at(other)} are filled by the same stream: use one of them"
+            yield f"{at(node)} and {at(other)} are filled by the same stream: use one of them"
 
 
 def _undeclared_cycle(graph: StreamGraph) -> list[Node] | None:
@@ -269,7 +273,7 @@ def _dangling(graph: StreamGraph) -> Iterator[str]:
         if node.kind != "route":
             if (node.id, None) not in read:
                 yield (
-                    f"nothing reads {_at(node)}, so its items would be lost: end it with "
+                    f"nothing reads {at(node)}, so its items would be lost: end it with "
                     ".sink(...), .print() or .discard()"
                 )
             continue
@@ -280,7 +284,7 @@ def _dangling(graph: StreamGraph) -> Iterator[str]:
         for port in wanted or [DEFAULT_ROUTE]:
             if (node.id, port) not in read:
                 yield (
-                    f"nothing reads the stream {port!r} of {_at(node)}, so its items would be "
+                    f"nothing reads the stream {port!r} of {at(node)}, so its items would be "
                     "lost: end it with .sink(...), .print() or .discard()"
                 )
 
@@ -304,7 +308,7 @@ def _unreachable(graph: StreamGraph) -> Iterator[str]:
         return  # said already: there is no source
     for node in graph.nodes.values():
         if node.id not in reached:
-            yield f"{_at(node)} is unreachable: no source leads to it"
+            yield f"{at(node)} is unreachable: no source leads to it"
 
 
 def _unbounded(graph: StreamGraph) -> Iterator[str]:
@@ -318,7 +322,7 @@ def _unbounded(graph: StreamGraph) -> Iterator[str]:
         if loop and not any(graph.nodes[i].kind in _LETS_GO for i in loop):
             names = ", ".join(repr(graph.nodes[i].name) for i in sorted(loop))
             yield (
-                f"the loop through {_at(node)} never ends: none of its steps ({names}) can take "
+                f"the loop through {at(node)} never ends: none of its steps ({names}) can take "
                 "an item out; put a .filter(...) or .route(...) into it, or give "
                 "from_future(max_items=...)"
             )
@@ -355,13 +359,13 @@ def _keys(graph: StreamGraph) -> Iterator[str]:
             ]
             verb = "is" if len(sides) == 1 else "are"
             yield (
-                f"{_at(node)} joins {' and '.join(sides)}, which {verb} not keyed: put "
+                f"{at(node)} joins {' and '.join(sides)}, which {verb} not keyed: put "
                 ".key_by(...) before connect, or use connect(...).key_by(left, right)"
             )
         gathers = node.kind in ("reduce", "window", "batch")
         if gathers and not all(keyed) and (node.options.parallelism or 1) > 1:
             yield (
-                f"{_at(node)} has parallelism {node.options.parallelism}, but its input is not "
+                f"{at(node)} has parallelism {node.options.parallelism}, but its input is not "
                 "keyed, so its result would depend on chance: put .key_by(...) before it"
             )
 
@@ -378,7 +382,7 @@ def _services(graph: StreamGraph) -> Iterator[str]:
                         else f"call env.register_service({name!r}, ...)"
                     )
                     yield (
-                        f"{_at(node)} needs the service {name!r}, which is not registered"
+                        f"{at(node)} needs the service {name!r}, which is not registered"
                         f"{suggest(name, graph.services)}; {hint}"
                     )
 
@@ -409,10 +413,11 @@ def _mismatch(graph: StreamGraph, source: Node, node: Node, given: Any, wanted: 
         through.append(repr(maker.name))
         maker = graph.nodes[maker.inputs[0].source]
     via = f" through {' and '.join(reversed(through))}" if through else ""
-    return f"{_at(maker)} gives {show(given)}{via}, but {_at(node)} takes {show(wanted)}"
+    return f"{at(maker)} gives {show(given)}{via}, but {at(node)} takes {show(wanted)}"
 
 
-def _at(node: Node) -> str:
+def at(node: Node) -> str:
+    """The step as messages name it, with the place of its call where that is known."""
     place = _place(node)
     return f"step {node.name!r}" + (f" ({place})" if place else "")
 

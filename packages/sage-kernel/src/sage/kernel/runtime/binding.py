@@ -14,7 +14,7 @@ from sage.api.functions import BaseFunction, FlatMapFunction
 from sage.common.errors import GraphError, StepTimeoutError
 from sage.kernel.compiler import traits
 from sage.kernel.graph.model import FunctionSpec, Node
-from sage.kernel.runtime.failure import TaskAbort, fallback_spec, task_failed
+from sage.kernel.runtime.failure import OPENING, TaskAbort, fallback_spec, task_failed
 from sage.kernel.runtime.sharing import Shared
 
 
@@ -203,7 +203,7 @@ class Functions:
     def _not_opened(self, node: Node, error: BaseException) -> TaskAbort:
         if isinstance(error, TaskAbort):
             return error
-        return TaskAbort(task_failed(self._job.name, node, None, "open()", error))
+        return TaskAbort(task_failed(self._job.name, node, None, OPENING, error))
 
     def close(self) -> list[Exception]:
         """Close what was opened, last first; returns what the close methods raised."""

@@ -39,6 +39,16 @@ class TaskAbort(BaseException):
         self.error = error
 
 
+class Opening:
+    """In the place of an item: the step failed in ``open``, before the first one."""
+
+    def __repr__(self) -> str:
+        return "open()"
+
+
+OPENING = Opening()
+
+
 def shorten(item: Any, limit: int = 200) -> str:
     """A repr of at most ``limit`` characters that never raises."""
     try:
@@ -182,9 +192,10 @@ def task_failed(
     publish_sources()
     where = f" ({node.location[0]}:{node.location[1]})" if node.location else ""
     item = shorten(value)
+    told = "of unknown id" if item_id is None else item_id
+    what = "could not be opened" if value is OPENING else f"failed on item {told} = {item}"
     failed = TaskFailedError(
-        f"job {job!r}: step {node.name!r}{where} failed on item {item_id or '?'} = {item}: "
-        f"{type(error).__name__}: {error}",
+        f"job {job!r}: step {node.name!r}{where} {what}: {type(error).__name__}: {error}",
         job=job,
         operator=node.name,
         uid=node.uid,
