@@ -1,11 +1,12 @@
 """The main job, retrieval-augmented question answering, against the bare clients.
 
-    python -m benchmarks.rag.main_job [--rounds 5] [--questions 300] [--data DIR] [--json PATH]
+    python -m benchmarks.rag.main_job [--rounds 5] [--questions 500] [--data DIR] [--json PATH]
 
 Every contender answers the same questions with the same vectors, prompt, k = 5 and model server (on
-loopback, 20 ms), one at a time and with 64 in flight, each time in a process of its own; a round
-runs all of them in turn. CPU is that of the client's process after its imports and a warm-up;
-indexing the paragraphs counts. See ``job.py`` for the data.
+loopback, 20 ms): a fifth of them one at a time, and all with 64 in flight, each time in a process
+of its own; a round runs all of them in turn. CPU is that of the client's process after its imports
+and a warm-up; indexing the paragraphs counts, since it is part of a job's start. See ``job.py`` for
+the data.
 """
 
 from __future__ import annotations
@@ -101,7 +102,7 @@ def measure(options: argparse.Namespace) -> list[Row]:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--questions", type=int, default=300)
+    parser.add_argument("--questions", type=int, default=500)
     parser.add_argument("--data", type=Path, help="folder with corpus.jsonl and queries.jsonl")
 
 
