@@ -8,8 +8,9 @@ import attrs
 
 from sage.lib.adapt import as_retrieved
 from sage.lib.contracts import PromptFunction, RetrievedLike
-from sage.lib.rag.promptor.template import compile_template, version_of
-from sage.lib.types import ChatMessage, Document, Prompt
+from sage.lib.rag.promptor.budget import fit_passages
+from sage.lib.rag.promptor.template import compile_template, values_of, version_of
+from sage.lib.types import ChatMessage, Prompt
 from sage.middleware.tokens import get_tokenizer
 
 DEFAULT_TEMPLATE = (
@@ -60,7 +61,6 @@ class QAPromptor(PromptFunction):
         settings = self.config
         self._render = compile_template(settings.template, style=settings.template_style)
         self._tokenizer = get_tokenizer(settings.tokenizer)
-        self._separator_tokens = self._tokenizer.count(settings.separator)
         self._system = (
             ()
             if settings.system is None
@@ -83,54 +83,19 @@ class QAPromptor(PromptFunction):
         """
         retrieved = as_retrieved(item)
         query = retrieved.query
-        passages, texts, tokens = self._fit(retrieved.passages)
-        content = self._render(
-            {
-                "context": self.config.separator.join(texts),
-                "query": query.text,
-                "question": query.text,
-                "id": query.id,
-                "metadata": query.metadata,
-                "passages": [
-                    {"id": d.id, "text": d.text, "score": d.score, "metadata": d.metadata}
-                    for d in passages
-                ],
-            }
+        settings = self.config
+        fitted = fit_passages(
+            retrieved.passages,
+            settings.max_context_length,
+            self._tokenizer,
+            separator=settings.separator,
+            numbered=settings.numbered,
         )
+        content = self._render(values_of(query, fitted, settings.separator))
         return Prompt(
             messages=(*self._system, ChatMessage(role="user", content=content)),
             query=query,
-            passages=passages,
+            passages=fitted.passages,
             version=self._version,
-            tokens=tokens,
+            tokens=fitted.tokens,
         )
-
-    def _fit(self, passages: tuple[Document, ...]) -> tuple[tuple[Document, ...], list[str], int]:
-        left = self.config.max_context_length
-        count = self._tokenizer.count
-        kept: list[Document] = []
-        texts: list[str] = []
-        for number, passage in enumerate(passages, 1):
-            label = f"[{number}] " if self.config.numbered else ""
-            extra = (self._separator_tokens if kept else 0) + (count(label) if label else 0)
-            size = count(passage.text)
-            if extra + size > left:
-                shorter, size = self._cut(passage, left - extra)
-                if size > 0:
-                    kept.append(shorter)
-                    texts.append(label + shorter.text)
-                    left -= extra + size
-                break
-            kept.append(passage)
-            texts.append(label + passage.text)
-            left -= extra + size
-        return tuple(kept), texts, self.config.max_context_length - left
-
-    def _cut(self, passage: Document, room: int) -> tuple[Document, int]:
-        end = self._tokenizer.cut(passage.text, room)
-        text = passage.text[:end]
-        if not text.strip():
-            return passage, 0
-        start = passage.start
-        shorter = attrs.evolve(passage, text=text, end=None if start is None else start + end)
-        return shorter, self._tokenizer.count(text)

@@ -5,19 +5,36 @@ from __future__ import annotations
 import difflib
 import hashlib
 import re
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from sage.common.errors import ConfigError
 
+if TYPE_CHECKING:
+    from sage.lib.rag.promptor.budget import FittedPassages
+    from sage.lib.types import Query
+
 NAMES = ("context", "query", "question", "id")
 """Names that a template may use; ``query`` and ``question`` are the same text."""
+
+VARIABLES = ("passages", "metadata")
+"""Names that only Jinja2 templates may use."""
+
+QUESTION = ("query", "question")
+"""A template must use one of these."""
 
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_]\w*)\}")
 _JINJA = re.compile(r"\{%|\{#|\{\{")
 
 
-def compile_template(text: str, *, style: str = "auto") -> Callable[[Mapping[str, Any]], str]:
+def compile_template(
+    text: str,
+    *,
+    style: str = "auto",
+    names: Sequence[str] = NAMES,
+    variables: Sequence[str] = VARIABLES,
+    required: Sequence[str] = QUESTION,
+) -> Callable[[Mapping[str, Any]], str]:
     """A function from values to text.
 
     Args:
@@ -26,15 +43,33 @@ def compile_template(text: str, *, style: str = "auto") -> Callable[[Mapping[str
             once and never looked at again. In the ``jinja2`` style the same names, ``passages``
             (mappings with ``id, text, score, metadata``) and ``metadata`` are variables.
         style: ``braces``, ``jinja2``, or ``auto``: Jinja2 if the text has ``{{``, ``{%`` or ``{#``.
+        names: Names that a template may use.
+        variables: Further names that a Jinja2 template may use.
+        required: Names of which the template must use one; empty: none.
 
     Raises:
-        ConfigError: Unknown placeholder, no question in the template, or a Jinja2 syntax error.
+        ConfigError: Unknown placeholder, none of the required ones, or a Jinja2 syntax error.
     """
     if style not in ("auto", "braces", "jinja2"):
         raise ConfigError(f"template_style must be auto, braces or jinja2, got {style!r}")
     if style == "jinja2" or (style == "auto" and _JINJA.search(text)):
-        return _jinja(text)
-    return _braces(text)
+        return _jinja(text, (*names, *variables), required)
+    return _braces(text, names, required)
+
+
+def values_of(query: Query, fitted: FittedPassages, separator: str) -> dict[str, Any]:
+    """What ``NAMES`` and ``VARIABLES`` stand for, for one item."""
+    return {
+        "context": separator.join(fitted.texts),
+        "query": query.text,
+        "question": query.text,
+        "id": query.id,
+        "metadata": query.metadata,
+        "passages": [
+            {"id": d.id, "text": d.text, "score": d.score, "metadata": d.metadata}
+            for d in fitted.passages
+        ],
+    }
 
 
 def version_of(*parts: str) -> str:
@@ -45,21 +80,30 @@ def version_of(*parts: str) -> str:
     return digest.hexdigest()
 
 
-def _braces(text: str) -> Callable[[Mapping[str, Any]], str]:
+def _require(text: str, used: Collection[str], required: Sequence[str], form: str) -> None:
+    if not required or set(required) & set(used):
+        return
+    what = "the question" if required == QUESTION else f"the {required[0]}"
+    raise ConfigError(
+        f"the template {text[:60]!r} never mentions {what}: add "
+        + " or ".join(form.replace("name", name) for name in required)
+    )
+
+
+def _braces(
+    text: str, known: Sequence[str], required: Sequence[str]
+) -> Callable[[Mapping[str, Any]], str]:
     pieces = _PLACEHOLDER.split(text)  # literal, name, literal, name, ..., literal
     names = pieces[1::2]
     for name in names:
-        if name not in NAMES:
-            near = difflib.get_close_matches(name, NAMES, n=1)
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
             hint = f"; did you mean {{{near[0]}}}?" if near else ""
             raise ConfigError(
                 f"the template has the unknown placeholder {{{name}}}; known are "
-                f"{', '.join('{' + n + '}' for n in NAMES)}{hint}"
+                f"{', '.join('{' + n + '}' for n in known)}{hint}"
             )
-    if not {"query", "question"} & set(names):
-        raise ConfigError(
-            f"the template {text[:60]!r} never mentions the question: add {{query}} or {{question}}"
-        )
+    _require(text, names, required, "{name}")
 
     def render(values: Mapping[str, Any]) -> str:
         out = pieces.copy()
@@ -70,7 +114,9 @@ def _braces(text: str) -> Callable[[Mapping[str, Any]], str]:
     return render
 
 
-def _jinja(text: str) -> Callable[[Mapping[str, Any]], str]:
+def _jinja(
+    text: str, known: Sequence[str], required: Sequence[str]
+) -> Callable[[Mapping[str, Any]], str]:
     from jinja2 import StrictUndefined, TemplateError, meta  # noqa: PLC0415 - 20 ms, rarely used
     from jinja2.sandbox import ImmutableSandboxedEnvironment  # noqa: PLC0415
 
@@ -85,16 +131,12 @@ def _jinja(text: str) -> Callable[[Mapping[str, Any]], str]:
         template = env.from_string(text)
     except TemplateError as error:
         raise ConfigError(f"the Jinja2 template is wrong: {error}") from error
-    known = {*NAMES, "passages", "metadata"}
-    if used - known:
+    if used - set(known):
         raise ConfigError(
-            f"the template uses the unknown variables {sorted(used - known)}; known are "
+            f"the template uses the unknown variables {sorted(used - set(known))}; known are "
             f"{sorted(known)}"
         )
-    if not {"query", "question"} & used:
-        raise ConfigError(
-            f"the template {text[:60]!r} never mentions the question: add {{{{ query }}}}"
-        )
+    _require(text, used, required, "{{ name }}")
 
     def render(values: Mapping[str, Any]) -> str:
         try:
