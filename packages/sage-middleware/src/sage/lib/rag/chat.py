@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-@attrs.frozen(kw_only=True)
+# Without slots, so that it can stand beside another configuration as a base.
+@attrs.frozen(kw_only=True, slots=False)
 class ChatConfig:
     """How a model is asked; the keys are those of ``OpenAIGenerator``.
 

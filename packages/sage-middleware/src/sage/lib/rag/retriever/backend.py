@@ -6,7 +6,6 @@ Predecessor: ``sage.middleware.services.memory``; successor: the retrievers besi
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -14,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 from sage.common.errors import ConfigError
 from sage.lib.adapt import as_document, as_documents
 from sage.lib.io.source.records import SUFFIXES, read_records
+from sage.lib.rag.retriever.collection import open_handle
 from sage.lib.rag.retriever.fusing import RRF_K, Fusing, join_documents
 from sage.lib.types import Document
 
 if TYPE_CHECKING:
     from sage.api.context import RuntimeContext
 
-SERVICE = "memory_service"
 MODES = ("dense", "bm25", "hybrid")
 
 
@@ -50,6 +49,7 @@ class CollectionBackend:
         index_name: Index of the collection; default: its own.
         close: Called by ``close``.
         fusing: How hybrid search joins its two rankings; default: as the collection does.
+        facts: What ``list_collections`` says of the collection.
     """
 
     def __init__(
@@ -59,7 +59,9 @@ class CollectionBackend:
         index_name: str | None = None,
         close: Callable[[], object] | None = None,
         fusing: Fusing | None = None,
+        facts: Mapping[str, Any] | None = None,
     ) -> None:
+        self.facts = facts or {}
         self._retrieve = retrieve
         self._index = index_name
         self._close = close
@@ -126,35 +128,13 @@ def open_collection(
     Raises:
         ConfigError: It does not exist; says how to make it.
     """
-    from sage.middleware.services.memory.errors import (  # noqa: PLC0415 - NumPy and SQLite
-        CollectionNotFoundError,
-    )
-    from sage.middleware.services.memory.memory_manager import (  # noqa: PLC0415
-        MemoryManager,
-    )
+    handle = open_handle(ctx, name, data_dir)
 
-    if ctx.has_service(SERVICE) and data_dir is None:
-        service = ctx.service(SERVICE)
-        known = service.list_collections()
-        if name not in _names(known):
-            raise ConfigError(_missing(name, f"the service {SERVICE!r}", _names(known)))
+    def retrieve(query: str, **options: Any) -> Any:
+        return handle.call("retrieve", query, **options)
 
-        def retrieve(query: str, **options: Any) -> Any:
-            return service.retrieve(name, query, **options)
-
-        return CollectionBackend(retrieve, index_name=index_name, fusing=fusing)
-    manager = MemoryManager(data_dir)
-    try:
-        collection = manager.connect_collection(name)
-    except CollectionNotFoundError as error:
-        known = manager.list_collections()
-        _close_manager(manager)
-        raise ConfigError(_missing(name, repr(str(manager.data_dir)), _names(known))) from error
     return CollectionBackend(
-        collection.retrieve,
-        index_name=index_name,
-        close=lambda: _close_manager(manager),
-        fusing=fusing,
+        retrieve, index_name=index_name, close=handle.close, fusing=fusing, facts=handle.facts
     )
 
 
@@ -198,23 +178,3 @@ def above(documents: Sequence[Document], threshold: float | None) -> tuple[Docum
     if threshold is None:
         return tuple(documents)
     return tuple(d for d in documents if d.score is not None and d.score >= threshold)
-
-
-def _names(listed: Any) -> list[str]:
-    return sorted(entry["name"] if isinstance(entry, Mapping) else str(entry) for entry in listed)
-
-
-def _missing(name: str, place: str, known: list[str]) -> str:
-    there = f"it has {', '.join(map(repr, known))}" if known else "it has none yet"
-    return (
-        f"there is no collection {name!r} in {place} ({there}); make it with "
-        f"MemoryManager(data_dir).create_collection({name!r}, backend_type='VDB', "
-        "embedding_model=apply_embedding_model('default')) and insert_many(texts, metadatas), "
-        "or give documents directly with the config key documents"
-    )
-
-
-def _close_manager(manager: Any) -> None:
-    close = getattr(manager, "close", None)
-    if close is not None and not inspect.iscoroutinefunction(close):
-        close()

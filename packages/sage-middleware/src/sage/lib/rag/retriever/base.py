@@ -81,6 +81,7 @@ class Retriever(RetrievalFunction):
             raise ConfigError(f"{name} needs collection_name or documents, and exactly one of them")
         self._mode = settings.mode or self.default_mode
         self._backend: Backend | None = None
+        self._documents: tuple[Document, ...] = ()
 
     def open(self, ctx: RuntimeContext) -> None:
         """Open the collection, or index the documents.
@@ -102,8 +103,9 @@ class Retriever(RetrievalFunction):
         from sage.lib.rag.retriever.direct import DirectBackend  # noqa: PLC0415 - NumPy
         from sage.lib.rag.retriever.embedding import Embedding  # noqa: PLC0415 - NumPy
 
+        self._documents = given_documents(settings.documents, settings.ids)
         self._backend = DirectBackend(
-            given_documents(settings.documents, settings.ids),
+            self._documents,
             modes=(self._mode,),
             vectors=settings.vectors,
             embed=None if self._mode == "bm25" else Embedding(settings.embed),
