@@ -33,6 +33,9 @@ PromptLike = Prompt | Retrieved | Query | str | Mapping[str, Any] | tuple[Any, .
 AnswerLike = Answer | Evaluation | Mapping[str, Any] | tuple[Any, ...]
 """What an evaluator takes."""
 
+DocumentLike = Document | str | Mapping[str, Any]
+"""What a transform of documents takes."""
+
 In = TypeVar("In")
 Out = TypeVar("Out")
 
@@ -120,6 +123,7 @@ class RoutingFunction(MapFunction[Any, str]):
 __all__ = [
     "AgentFunction",
     "AnswerLike",
+    "DocumentLike",
     "EvaluateFunction",
     "GenerationFunction",
     "PromptFunction",

@@ -1,5 +1,18 @@
 """Transforms: documents in, documents out."""
 
+from sage.lib.transform.character import CharacterSplitter
 from sage.lib.transform.markdown import MarkdownSplitter, Section, split_markdown
+from sage.lib.transform.recursive import RecursiveSplitter
+from sage.lib.transform.sentence import SentenceSplitter, sentences
+from sage.lib.transform.token import TokenSplitter
 
-__all__ = ["MarkdownSplitter", "Section", "split_markdown"]
+__all__ = [
+    "CharacterSplitter",
+    "MarkdownSplitter",
+    "RecursiveSplitter",
+    "Section",
+    "SentenceSplitter",
+    "TokenSplitter",
+    "sentences",
+    "split_markdown",
+]

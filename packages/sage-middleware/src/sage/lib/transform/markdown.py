@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 
 from sage.lib.adapt import as_document
-from sage.lib.contracts import TransformFunction
+from sage.lib.contracts import DocumentLike, TransformFunction
 from sage.lib.types import Document
 
 _HEADING = re.compile(r"(#{1,6})\s+(.*?)\s*#*\s*$")
@@ -51,7 +51,7 @@ class MarkdownSplitter(TransformFunction):
 
         max_chars: int = attrs.field(default=800, validator=attrs.validators.ge(1))
 
-    def execute(self, item: Document) -> Iterator[Document]:
+    def execute(self, item: DocumentLike) -> Iterator[Document]:
         """Yield the passages of one document.
 
         Raises:
