@@ -241,7 +241,8 @@ def _read(file: Path) -> Iterator[str]:
             reader = csv.DictReader(stream)
             if "text" not in (reader.fieldnames or ()):
                 raise typer.BadParameter(
-                    f"{str(file)!r} has no column 'text'; it has {', '.join(reader.fieldnames or ())}"
+                    f"{str(file)!r} has no column 'text'; it has "
+                    f"{', '.join(reader.fieldnames or ())}"
                 )
             for record in reader:
                 row = {"text": record.pop("text")}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -112,10 +113,11 @@ def revoke_token(
     say(f"revoked {name!r}")
 
 
-def _settings(config: Path | None) -> object:
+def _settings(config: Path | None) -> Mapping[str, Any] | None:
     if config is None:
         return None
     from sage.common.config import load_config  # noqa: PLC0415
 
     loaded = load_config(config)
-    return loaded["memory"] if "memory" in loaded else loaded
+    section: Mapping[str, Any] = loaded.get("memory", loaded)
+    return section

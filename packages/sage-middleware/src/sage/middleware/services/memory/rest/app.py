@@ -21,6 +21,7 @@ from sage.middleware.services.memory.rest.replies import failure, reply
 from sage.middleware.services.memory.rest.routes_collections import add_collection_routes
 from sage.middleware.services.memory.rest.routes_rows import add_row_routes
 from sage.middleware.services.memory.rest.routes_tiers import add_tier_routes
+from sage.middleware.services.memory.rest.routing import Router
 from sage.middleware.services.memory.rest.tokens import FixedToken
 from sage.middleware.services.memory.service import MemoryService
 
@@ -61,6 +62,7 @@ def create_app(
     try:
         from fastapi import FastAPI, Request
         from fastapi.exceptions import RequestValidationError
+        from starlette.exceptions import HTTPException  # noqa: PLC0415 - routing's own errors
     except ImportError as exc:
         raise MissingExtraError("fastapi", "server", "the memory server") from exc
     service = manager if isinstance(manager, MemoryService) else MemoryService.over(manager)
@@ -93,6 +95,12 @@ def create_app(
     def sage_error(request: Request, error: SageError) -> Any:
         return failure(error, hide=service.data_dir)
 
+    @app.exception_handler(HTTPException)
+    def refused(request: Request, error: HTTPException) -> Any:
+        kind = "NotFoundError" if error.status_code == 404 else "InvalidInputError"
+        body = {"error": {"type": kind, "message": str(error.detail), "data": {}}}
+        return reply(body, error.status_code)
+
     @app.exception_handler(RequestValidationError)
     def malformed(request: Request, error: RequestValidationError) -> Any:
         return failure(InvalidInputError(_problems(error.errors())))
@@ -107,12 +115,13 @@ def create_router(service: MemoryService, limits: Limits | None = None) -> Any:
     from fastapi.responses import StreamingResponse
 
     bounds = limits or Limits()
-    router = APIRouter()
+    router: Any = APIRouter()
+    routes: Router = router
     add_collection_routes(router, service, bounds)
     add_row_routes(router, service, bounds)
     add_tier_routes(router, service, bounds)
 
-    @router.get("/collections/{name}/export")
+    @routes.get("/collections/{name}/export")
     def export(name: str, where: str | None = None, with_vectors: bool = True) -> Any:
         """A collection, or the rows of a filter (JSON), as JSON lines."""
         collection = service.collection(name)
@@ -129,7 +138,7 @@ def create_router(service: MemoryService, limits: Limits | None = None) -> Any:
             raise
         return StreamingResponse(_sent(file, folder), media_type="application/x-ndjson")
 
-    @router.post("/collections/{name}/import", response_model=Count)
+    @routes.post("/collections/{name}/import", response_model=Count)
     async def import_(
         name: str, request: Request, on_conflict: str = "error", use_vectors: bool = True
     ) -> Any:

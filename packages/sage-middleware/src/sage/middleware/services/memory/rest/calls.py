@@ -15,13 +15,18 @@ MOST = 10_000
 ABSENT_MARK: Final = {"$absent": True}
 """Stands for ``ABSENT`` in arguments and results."""
 
+_KV = """
+    put get delete compare_and_set ttl put_many get_many delete_many delete_prefix scan keys count
+    purge_expired search retrieve forget
+"""
+_GRAPH = """
+    add_node add_nodes upsert_node remove_node remove_nodes add_edge add_edges upsert_edge
+    remove_edge get_node has_node get_edge has_edge nodes edges neighbors degree k_hop
+    shortest_path pagerank search retrieve subgraph forget
+"""
 METHODS: Mapping[str, frozenset[str]] = {
-    "KV": frozenset(
-        ["put", "get", "delete", "compare_and_set", "ttl", "put_many", "get_many", "delete_many", "delete_prefix", "scan", "keys", "count", "purge_expired", "search", "retrieve", "forget"]
-    ),
-    "Graph": frozenset(
-        ["add_node", "add_nodes", "upsert_node", "remove_node", "remove_nodes", "add_edge", "add_edges", "upsert_edge", "remove_edge", "get_node", "has_node", "get_edge", "has_edge", "nodes", "edges", "neighbors", "degree", "k_hop", "shortest_path", "pagerank", "search", "retrieve", "subgraph", "forget"]
-    ),
+    "KV": frozenset(_KV.split()),
+    "Graph": frozenset(_GRAPH.split()),
 }
 
 

@@ -50,8 +50,8 @@ class MemoryClient:
         chosen = token if token is not None else os.environ.get(VARIABLE)
         if not chosen:
             raise AuthError(
-                f"no token for the memory server: set {VARIABLE}, or give token=…; the server shows "
-                "it when it starts for the first time (sage memory token new makes another)"
+                f"no token for the memory server: set {VARIABLE}, or give token=…; the server "
+                "shows it when it starts for the first time (sage memory token new makes another)"
             )
         self._transport = Transport(base_url, chosen, timeout=timeout, cafile=cafile)
 

@@ -109,8 +109,7 @@ class RemoteKVCollection(RemoteCalls):
         while left is None or left > 0:
             size = _PAGE if left is None else min(_PAGE, left)
             page = self._call("scan", prefix, limit=size, after=after)
-            for key, value in page:
-                yield key, value
+            yield from ((key, value) for key, value in page)
             if len(page) < size:
                 return
             after = page[-1][0]

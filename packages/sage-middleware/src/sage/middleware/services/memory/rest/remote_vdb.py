@@ -186,8 +186,8 @@ class RemoteCollection(RemoteBase):
         found: dict[str, Any] = self.info()["retention"]
         return found
 
-    def __contains__(self, id: object) -> bool:
-        return isinstance(id, str) and self.get(id) is not None
+    def __contains__(self, row: object) -> bool:
+        return isinstance(row, str) and self.get(row) is not None
 
     # -- writing ---------------------------------------------------------------------------------
 

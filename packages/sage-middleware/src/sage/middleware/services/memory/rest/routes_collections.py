@@ -14,12 +14,13 @@ from sage.middleware.services.memory.rest.bodies import (
 )
 from sage.middleware.services.memory.rest.limits import Limits
 from sage.middleware.services.memory.rest.replies import reply
+from sage.middleware.services.memory.rest.routing import Router
 
 if TYPE_CHECKING:
     from sage.middleware.services.memory.service import MemoryService
 
 
-def add_collection_routes(router: Any, service: MemoryService, limits: Limits) -> None:
+def add_collection_routes(router: Router, service: MemoryService, limits: Limits) -> None:
     """Add them to a FastAPI router."""
 
     @router.get("/collections")

@@ -24,16 +24,20 @@ from sage.middleware.services.memory.rest.bodies import (
 from sage.middleware.services.memory.rest.calls import call
 from sage.middleware.services.memory.rest.limits import Limits
 from sage.middleware.services.memory.rest.replies import lines, reply
+from sage.middleware.services.memory.rest.routing import Router
 
 if TYPE_CHECKING:
     from sage.middleware.services.memory.service import MemoryService
 
-_SEARCH = frozenset(
-    ["merge", "weights", "index_names", "where", "mode", "threshold", "mmr", "fetch", "fusion", "weight", "strategy", "query_vector"]
-)
+_SEARCH = {"merge", "weights", "index_names", "where", "mode", "threshold", "mmr", "fetch"} | {
+    "fusion",
+    "weight",
+    "strategy",
+    "query_vector",
+}
 
 
-def add_row_routes(router: Any, service: MemoryService, limits: Limits) -> None:
+def add_row_routes(router: Router, service: MemoryService, limits: Limits) -> None:
     """Add them to a FastAPI router."""
 
     @router.post("/collections/{name}/rows", status_code=201, response_model=Ids)
@@ -124,8 +128,8 @@ def _vdb(service: MemoryService, name: str) -> Any:
     collection = service.collection(name)
     if collection.backend_type != "VDB":
         raise InvalidInputError(
-            f"collection {name!r} is of the kind {collection.backend_type}: it has no rows of text; "
-            f"use POST /collections/{name}/call"
+            f"collection {name!r} is of the kind {collection.backend_type}: it has no rows of "
+            f"text; use POST /collections/{name}/call"
         )
     return collection
 

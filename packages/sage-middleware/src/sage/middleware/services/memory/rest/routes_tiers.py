@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 from sage.middleware.services.memory.rest.bodies import MemoryBody, RecallBody, TurnBody
 from sage.middleware.services.memory.rest.limits import Limits
 from sage.middleware.services.memory.rest.replies import reply
+from sage.middleware.services.memory.rest.routing import Router
 
 if TYPE_CHECKING:
     from sage.middleware.services.memory.service import MemoryService
 
 
-def add_tier_routes(router: Any, service: MemoryService, limits: Limits) -> None:
+def add_tier_routes(router: Router, service: MemoryService, limits: Limits) -> None:
     """Add them to a FastAPI router."""
 
     @router.get("/sessions")

@@ -109,6 +109,7 @@ def _prepare(app: Any, address: Address) -> tuple[Any, socket.socket, str]:
         raise MissingExtraError("uvicorn", "server", "the memory server") from exc
     config = uvicorn.Config(
         app,
+        loop="asyncio",  # the work is done in threads
         log_level="warning",
         access_log=False,
         server_header=False,
