@@ -42,6 +42,10 @@ _EXACT = (type(iter(range(0))), type(iter(())))
 """Iterators that know exactly how much is left, whatever happens to what they iterate over."""
 _INLINABLE = {"map": 1, "filter": 1, "keyby": 1, "route": 1, "sink": 1, "reduce": 2, "join": 2}
 """Kinds of steps whose function may be inlined -> its number of parameters."""
+_AT_MOST_ONE = frozenset(
+    ("source", "map", "filter", "keyby", "reduce", "fallback", "route", "sink")
+)
+"""Kinds of steps that put out each record at most once: ids stay as they are."""
 HOT = 2048
 """Records after which simple functions are inlined: short jobs do not pay for it."""
 
@@ -60,7 +64,7 @@ class SyncTask(Task):
         self._pulled = 0
         self._parents: dict[int, list[int]] = {cid: [] for cid in self.outputs}
         self._derived: list[tuple[int, DerivedLineage]] = []
-        self._expands = any(n.kind not in ("filter", "map", "keyby") for n in self.segment.nodes)
+        self._expands = any(n.kind not in _AT_MOST_ONE for n in self.segment.nodes)
         self._one_to_one = is_one_to_one(self.plan, self.segment)
         self._runs: dict[tuple[str, bool], Any] = {}
         self._resumes: dict[int, Any] = {}
