@@ -15,6 +15,7 @@ from sage.common.cli.output import (
     OutputOption,
     emit,
     say,
+    warn,
 )
 
 app = typer.Typer(help="Evaluate pipelines on data sets, and compare runs.", no_args_is_help=True)
@@ -201,3 +202,42 @@ def metrics_command(output: OutputOption = OutputFormat.TABLE, as_json: JsonOpti
     from sage.apps.evaluation.metrics import known_names  # noqa: PLC0415
 
     emit(known_names(), OutputFormat.JSON if as_json else output)
+
+
+@app.command("compare")
+def compare_command(
+    a: Annotated[Path, typer.Argument(help="Folder of a run: the baseline.", show_default=False)],
+    b: Annotated[Path, typer.Argument(help="Folder of another run.", show_default=False)],
+    html: Annotated[
+        Path | None, typer.Option(help="Write a report with plots to this HTML file.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the resampling.")] = 20_260,
+    output: OutputOption = OutputFormat.TABLE,
+    as_json: JsonOption = False,
+) -> int:
+    """Compare two runs on their common questions, with a paired test.
+
+    The p-value is that of a paired permutation test, corrected for the number of metrics.
+    """
+    from sage.apps.evaluation.comparison import (  # noqa: PLC0415 - NumPy
+        compare_runs,
+        plain,
+        table_rows,
+    )
+    from sage.apps.evaluation.report import write_report  # noqa: PLC0415
+
+    found = compare_runs(a, b, seed=seed)
+    for each in found.warnings:
+        warn(each)
+    chosen = OutputFormat.JSON if as_json else output
+    emit(table_rows(found) if chosen is OutputFormat.TABLE else plain(found), chosen)
+    say(
+        f"A: {found.name_a}, B: {found.name_b}; {found.shared} common questions, "
+        f"{found.only_a} only in A, {found.only_b} only in B"
+    )
+    if found.skipped:
+        say(f"not in both: {', '.join(found.skipped)}")
+    if html is not None:
+        write_report(html, found)
+        say(f"report: {html}")
+    return ExitCode.OK

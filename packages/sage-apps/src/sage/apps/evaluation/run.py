@@ -23,6 +23,7 @@ from sage.apps.evaluation.results import ResultFile
 from sage.apps.evaluation.thresholds import Threshold, check_names
 from sage.common.paths import cache_dir, ensure_dir
 from sage.lib.evaluate.aggregate import Summary
+from sage.lib.io.sink.terminal import clean
 from sage.lib.types import Query
 
 REFRESH = 0.2
@@ -158,7 +159,7 @@ def _follow(job: Any, file: ResultFile, total: int) -> None:
 
 
 def _failure(letter: dict[str, Any]) -> str:
-    return f"{letter.get('operator')}: {letter.get('item')}: {letter.get('error')}"
+    return clean(f"{letter.get('operator')}: {letter.get('item')}: {letter.get('error')}")
 
 
 def _names(chosen: list[Chosen]) -> list[str]:
