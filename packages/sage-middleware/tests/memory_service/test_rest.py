@@ -311,7 +311,7 @@ def test_keys_and_graphs_work_through_the_client(client: MemoryClient, tmp_path:
     assert graph.get_node("a")["properties"] == {"name": "Anna"}
     assert len(graph) == 2
     with pytest.raises(AttributeError, match="no 'path'"):
-        graph.path
+        graph.path()
 
 
 def test_federated_search_sessions_and_memories(client: MemoryClient) -> None:

@@ -140,11 +140,13 @@ def test_a_model_writes_summaries_and_its_failure_loses_nothing(config: dict[str
             )
             server.push("401", "401")
             before = window.turns[-1].number
-            with pytest.raises(ModelError):
+
+            def say_more() -> None:
                 for i in range(10):
-                    service.add_turn(
-                        "s", "user", f"the {i}th thing more than I wanted to say", turn_id=f"x{i}"
-                    )
+                    service.add_turn("s", "user", f"the {i}th thing more than I wanted to say")
+
+            with pytest.raises(ModelError):
+                say_more()
             after = service.sessions.window("s")
             assert after.turns[-1].number > before
             assert after.tokens <= 60
@@ -269,6 +271,8 @@ def test_scopes_do_not_see_each_other(service: MemoryService) -> None:
         "token eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3.SflKxwRJSMeKKF2QT4",
         "postgres://admin:s3cret99@db.example/x",
         "the password is hunter2",
+        "The password of Anna is tr0ub4dor&3",
+        "password for the staging server: Sommer2026!",
         'api_key = "f3a9c1d27be84460"',
         "Authorization: Bearer abcdef0123456789abcdef",
         "card 4111 1111 1111 1111 exp 12/29",
@@ -296,6 +300,8 @@ def test_secrets_are_refused_and_never_repeated(service: MemoryService, text: st
         "The password is wrong",
         "I forgot my password again",
         "the secret is patience",
+        "the password for the wifi is long",
+        "the token of my affection is a rose",
         "Order 4111111111111112 was shipped",
         "call +49 30 901820 tomorrow",
         "tokens: the model takes them",

@@ -35,6 +35,7 @@ _PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = (
 _NAMED = re.compile(
     r"\b(?:pass(?:word|wd|phrase|code)|pwd|secret(?:[ _-]?key)?|api[ _-]?key|access[ _-]?key|"
     r"(?:auth|access|api|bearer|refresh)[ _-]?token|token|private[ _-]?key|client[ _-]?secret)\b"
+    r"(?:\s+(?:of|for|to|on|at)(?:\s+[\w'.-]+){1,4}?)?"
     r"[\"']?\s*(?:[:=]|\bis\b|\bwas\b|\bto\b)\s*[\"'`]?(?P<value>[^\s\"'`,;]{4,})",
     re.IGNORECASE,
 )
