@@ -21,8 +21,8 @@ no API key, no network but the package registry, no npm.
 
   --dev           editable install of this checkout (default)
   --prod          plain install: later edits of the checkout do not change what is installed
-  --with EXTRA    add an extra (repeatable): basic chroma dev docs enterprise eval fast frontend
-                  hf kafka minilm openai otel ray server sql tantivy turbovec; `all` for all
+  --with EXTRA    add an extra (repeatable): basic chroma dev docs documents enterprise eval fast
+                  frontend hf kafka minilm openai otel parquet ray server sql tantivy turbovec; `all` for all
   --test          install what the tests need and run the suite instead of the main job;
                   arguments after -- go to pytest
   --all           with --test: the heavy extras as well (torch, transformers, chromadb, ray,

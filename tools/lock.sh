@@ -9,7 +9,7 @@ python=.venv/bin/python
 [[ -x $python ]] || python=python3
 uv=.venv/bin/uv
 [[ -x $uv ]] || uv=uv
-light=(dev docs fast minilm openai server tantivy)
+light=(dev docs documents fast minilm openai server sql tantivy)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
