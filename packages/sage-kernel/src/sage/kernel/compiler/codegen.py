@@ -354,9 +354,7 @@ class SegmentCode(CodeWriter):
                 f"{state}[{key}] = {out} = {call}",
             ]
         else:
-            body += [
-                f"{state}[{key}] = {out} = {var} if {out} is MISSING else {call}"
-            ]
+            body += [f"{state}[{key}] = {out} = {var} if {out} is MISSING else {call}"]
         self._guard(node, depth, skip, var, body, [f"{out} = r"])
         self._emit_consumers(node, depth, skip)
 
@@ -398,9 +396,10 @@ class SegmentCode(CodeWriter):
         self, node: Node, index: int, var: str, other: str, depth: int, skip: str
     ) -> None:
         out = f"v{node.id}"
-        args = f"{var}, {other}" if index == 0 else f"{other}, {var}"
-        self._use(f"f{node.id}", f"F[{node.id}]")
-        self._guard(node, depth, skip, f"({args})", [f"{out} = f{node.id}({args})"], [f"{out} = r"])
+        args = (var, other) if index == 0 else (other, var)
+        pair = f"({', '.join(args)})"
+        body = [f"{out} = {self._call(node, *args)}"]
+        self._guard(node, depth, skip, pair, body, [f"{out} = r"], index)
         self._count(depth, node, "m")
         self._emit_consumers(node, depth, skip)
 

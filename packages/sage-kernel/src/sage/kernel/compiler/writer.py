@@ -6,12 +6,15 @@ Predecessor of ``sage.kernel.compiler.codegen``, which decides what the lines sa
 from __future__ import annotations
 
 import sys
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from sage.kernel.compiler.model import ChannelPlan, ExecutionGraph, SegmentPlan
 from sage.kernel.graph.model import DEAD_LETTER, Node
 
 if TYPE_CHECKING:
+    from types import CodeType
+
     from sage.kernel.compiler.inline import Inlined
 
 _unpublished: dict[str, str] = {}
@@ -265,13 +268,19 @@ def is_one_to_one(plan: ExecutionGraph, segment: SegmentPlan) -> bool:
 def load(generated: Generated, env: dict[str, Any], name: str) -> Any:
     """Compile generated source; tracebacks and debuggers find it by its file name."""
     filename = f"<sage {name}>"
-    code = compile(generated.source, filename, "exec")
+    code = _compiled(generated.source, filename)
     _unpublished[filename] = generated.source
     if "linecache" in sys.modules:
         publish_sources()
     scope: dict[str, Any] = {}
     exec(code, scope)  # noqa: S102 - source written by this module, values passed by name
     return scope["make"](env)
+
+
+@lru_cache(maxsize=256)
+def _compiled(source: str, filename: str) -> CodeType:
+    """Compiled once for all workers of a step, and for all runs of a pipeline."""
+    return compile(source, filename, "exec")
 
 
 def publish_sources() -> None:
