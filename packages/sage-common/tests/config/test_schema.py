@@ -94,3 +94,37 @@ def test_a_class_may_hold_itself():
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({"label": "a", "children": [{"label": 1}]}, schema)
     assert config_schema(Tree)[1].fields == ()
+
+
+def test_the_unit_a_number_is_counted_in():
+    @attrs.frozen(kw_only=True)
+    class Counted:
+        """Numbers.
+
+        Attributes:
+            max_tokens: Most tokens of a reply; default: the server's.
+            timeout: Seconds for one attempt.
+            keep: Weight of the score the passages came with, 0 to 1.
+            threshold: A cosine in ``[-1, 1]`` for one search, a share in ``[0, 1]`` for another.
+            temperature: Sampling temperature.
+            prices: USD per million tokens, by model.
+            text: Words that stand in front.
+        """
+
+        max_tokens: int | None = None
+        timeout: float = 5.0
+        keep: float = 0.5
+        threshold: float = 0.0
+        temperature: float = 0.0
+        prices: dict[str, float] = attrs.field(factory=dict)
+        text: str = ""
+
+    assert {field.name: field.unit for field in config_schema(Counted)} == {
+        "max_tokens": "tokens",
+        "timeout": "seconds",
+        "keep": "0 to 1",
+        "threshold": "",
+        "temperature": "",
+        "prices": "USD per million tokens",
+        "text": "",
+    }

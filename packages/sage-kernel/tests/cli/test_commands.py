@@ -178,3 +178,52 @@ def test_ctrl_c_ends_cleanly(sage):
         _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert "Traceback" not in err
+
+
+LONG = (
+    "import itertools\nfrom sage.api import LocalEnvironment\nenv = LocalEnvironment('long')\n"
+    "env.from_source(itertools.count).map(lambda x: x).print()\nenv.submit().wait()\n"
+)
+
+
+def test_a_reader_that_has_enough_ends_the_run_quietly(sage):
+    (sage.folder / "long.py").write_text(LONG, encoding="utf-8")
+    code = "import sys; from sage.common.cli import main; sys.exit(main())"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, "run", "long.py"],
+        cwd=sage.folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout.readline() == "0\n"
+        process.stdout.close()
+        assert process.wait(60) == 0
+        assert process.stderr.read() == ""
+
+
+def test_watch_on_a_terminal_leaves_the_output_where_it_was_sent(sage):
+    # stderr is a terminal, on which the table is drawn; stdout is a file.
+    terminal, end = os.openpty()
+    code = "import sys; from sage.common.cli import main; sys.exit(main())"
+    out = sage.folder / "out.txt"
+    with out.open("w") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, "run", "--watch", "app.py"],
+            cwd=sage.folder,
+            env={**os.environ, "PYTHONPATH": str(sage.folder), "TERM": "xterm", "COLUMNS": "80"},
+            stdout=file,
+            stderr=end,
+        )
+        os.close(end)
+        drawn = b""
+        try:
+            while chunk := os.read(terminal, 4096):
+                drawn += chunk
+        except OSError:
+            pass  # the other side of the terminal is closed: the program ended
+        os.close(terminal)
+        assert process.wait(60) == 0
+    assert out.read_text() == "2\n4\nafter []\n"
+    assert b"FINISHED" in drawn
+    assert b"p95" in drawn

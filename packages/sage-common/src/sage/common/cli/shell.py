@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import select
 import sys
 import traceback
 import warnings
@@ -184,8 +185,22 @@ def run(command: Any, args: Sequence[str], program: str) -> int:
         except SystemExit as exc:
             return exc.code if isinstance(exc.code, int) else int(exc.code is not None)
         except Exception as exc:  # noqa: BLE001 - the last resort of a program: words, not a trace
+            if _reader_left(exc):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                return ExitCode.OK
             return _show(exc)
     return result if isinstance(result, int) and not isinstance(result, bool) else ExitCode.OK
+
+
+def _reader_left(exc: BaseException | None) -> bool:
+    """Whether the error goes back to the end of a pipe: ``sage run ... | head``."""
+    while exc is not None and not isinstance(exc, BrokenPipeError):
+        exc = exc.__cause__
+    if exc is None or not hasattr(select, "poll"):
+        return False
+    poll = select.poll()  # it may also be a socket of the job, which is an error like any other
+    poll.register(sys.stdout.fileno(), select.POLLOUT)
+    return any(flags & (select.POLLERR | select.POLLHUP) for _, flags in poll.poll(0))
 
 
 def _show(exc: Exception) -> int:

@@ -1,7 +1,8 @@
 """What a configuration class accepts, as data: for ``sage operators show``, forms and editors.
 
 Help and unit of a field come from ``attrs.field(metadata={"help": ..., "unit": ...})``; without
-``help``, from the ``Attributes:`` section of the class docstring.
+``help``, from the ``Attributes:`` section of the class docstring. Without ``unit``, a number has
+the unit that its help names first: ``Most tokens of a reply`` is counted in tokens.
 
 Predecessor: ``sage.common.config.structure``.
 """
@@ -27,6 +28,13 @@ _ENTRY = re.compile(
     r"(?P<indent>\s*)(?P<names>\w+(?:\s*,\s*\w+)*)\s*(?:\([^)]*\))?:\s*(?P<text>.*)"
 )
 _SECTIONS = ("Attributes:", "Args:")
+_UNIT = re.compile(
+    r"\b(seconds?|tokens?|characters|words?|bytes|attempts|passages|items"
+    r"|records|documents|questions|memories|sentences|paragraphs|pairs|nodes|edges|columns"
+    r"|megabytes|calls|rows)\b",
+    re.IGNORECASE,
+)
+_SHARE = re.compile(r"``\[(-?[01]), 1\]``|\b(0) to 1\b|\b1 [^.;]{0,30}to 0\b")
 
 
 @attrs.frozen(kw_only=True)
@@ -69,19 +77,38 @@ def _fields(cls: Any, above: tuple[Any, ...]) -> tuple[FieldSchema, ...]:
         kind = types.get(field.name, Any)
         nested = _config_class(kind)
         inner = _fields(nested, (*above, cls)) if nested and nested not in (*above, cls) else ()
+        text = field.metadata.get("help") or documented.get(field.name, "")
         out.append(
             FieldSchema(
                 name=field.alias or field.name,
                 type=type_name(kind),
                 required=field.default is attrs.NOTHING,
                 default=_default(field),
-                help=field.metadata.get("help") or documented.get(field.name, ""),
-                unit=field.metadata.get("unit", ""),
+                help=text,
+                unit=field.metadata.get("unit") or _unit(kind, text),
                 choices=_choices(kind),
                 fields=inner,
             )
         )
     return tuple(out)
+
+
+def _unit(kind: Any, text: str) -> str:
+    """The unit that the first words of a number's help name, or ``""``."""
+    money = re.match(r"USD per million tokens", text)
+    if money:
+        return money[0]  # also of a mapping: the unit of its values
+    members = set(typing.get_args(kind)) if is_union(kind) else {kind}
+    if not members & {int, float}:
+        return ""
+    if float in members:
+        shares = _SHARE.finditer(text.partition(". ")[0])
+        lows = {"-1" if share[1] == "-1" else "0" for share in shares}
+        if lows:
+            return f"{lows.pop()} to 1" if len(lows) == 1 else ""
+    first = re.split(r"[.;:,](?:\s|$)", text, maxsplit=1)[0]
+    named = _UNIT.search(" ".join(first.split()[:7]))
+    return named[0].lower() if named else ""
 
 
 def json_schema(cls: Any) -> dict[str, Any]:

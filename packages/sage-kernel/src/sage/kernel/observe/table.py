@@ -6,6 +6,7 @@ between two pictures it waits for the end of the job.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -40,14 +41,17 @@ def render(metrics: Mapping[str, Any], previous: Mapping[str, Any] | None = None
         (status, _COLOURS.get(status, "")),
         f"  {seconds:.1f} s",
     )
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(
+        title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=0
+    )  # fits 80 columns
     table.add_column("operator", overflow="ellipsis", no_wrap=True, min_width=14)
     operators: Mapping[str, Mapping[str, Any]] = metrics.get("operators", {})
     calls = any(numbers.get("in_flight") for numbers in operators.values())
     for heading in ("in", "out", "out/s", "errs", "queue", *(["calls"] if calls else [])):
         table.add_column(heading, justify="right", no_wrap=True, min_width=5)
     for heading in ("busy", "blocked", "p50", "p95"):
-        table.add_column(heading, justify="right", no_wrap=True, min_width=len(heading))
+        width = 6 if heading.startswith("p") else len(heading)  # "24.9ms"
+        table.add_column(heading, justify="right", no_wrap=True, min_width=width)
     before: Mapping[str, Mapping[str, Any]] = (previous or {}).get("operators", {})
     elapsed = seconds - float((previous or {}).get("seconds") or 0.0)
     for name, numbers in operators.items():
@@ -120,7 +124,12 @@ def watch(job: Any, console: Console, refresh: float = REFRESH) -> None:
         return
     previous = job.metrics()
     with Live(
-        render(previous), console=console, auto_refresh=False, vertical_overflow="visible"
+        render(previous),
+        console=console,
+        auto_refresh=False,
+        vertical_overflow="visible",
+        redirect_stdout=sys.stdout.isatty(),  # else what the steps print goes where it was sent
+        redirect_stderr=sys.stderr.isatty(),
     ) as live:
         while not ended(job, refresh):
             current = job.metrics()
