@@ -30,7 +30,7 @@ class LightReranker(RerankFunction):
 
     Where a dense retriever sees topics, this sees whether the question's own words are there, how
     rare they are among the candidates, whether they stand side by side and close together. No
-    model, no dependency, well under a millisecond per passage.
+    model, no dependency, less than a millisecond per passage.
 
     The score is ``keep * s + (1 - keep) * f``: ``s`` is the score the passage came with, scaled to
     ``[0, 1]`` over the list, ``f`` the weighted mean of the features. Best with 20 to 100

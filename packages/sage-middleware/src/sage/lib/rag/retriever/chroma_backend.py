@@ -96,11 +96,10 @@ def _files(path: str) -> Any:
         )
     try:
         import chromadb
+        from chromadb.config import Settings
     except ImportError as error:
         raise MissingExtraError("chromadb", "chromadb", "ChromaRetriever") from error
-    return chromadb.PersistentClient(
-        str(folder), settings=chromadb.Settings(anonymized_telemetry=False)
-    )
+    return chromadb.PersistentClient(str(folder), settings=Settings(anonymized_telemetry=False))
 
 
 def _space(rows: Any) -> str:
