@@ -259,6 +259,69 @@ def test_a_killed_run_goes_on(run, rivers, tmp_path):
     assert all(asked.count(each) == 1 for each in before)
 
 
+def test_a_question_is_answered_from_its_own_documents(run, tmp_path):
+    folder = tmp_path / "talks"
+    folder.mkdir()
+    documents = [{"id": f"{c}{n}", "talk": c, "text": f"We met on day {n}."}
+                 for c in "ab" for n in range(3)]  # fmt: skip
+    queries = [{"id": c, "talk": c, "text": "When did we meet, on day 1?"} for c in "ab"]
+    for name, rows in (("corpus.jsonl", documents), ("queries.jsonl", queries)):
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        (folder / name).write_text(text, encoding="utf-8")
+    (folder / "qrels.tsv").write_text("a\ta1\t1\nb\tb1\t1\n", encoding="utf-8")
+    for name in ("retrieval-bm25", "retrieval-hybrid"):
+        code, shown = run(
+            "run", name, "--dataset", folder, "--scope", "talk", "--embedder", "hash", "--json"
+        )
+        assert code == 0, shown.err
+        assert json.loads(shown.out)["scores"]["mrr"]["mean"] == 1.0
+        for row in rows_of(tmp_path / "eval" / f"{name}-talks"):
+            assert {passage[0][0] for passage in row["passages"]} == {row["id"]}
+    code, shown = run("run", "retrieval-bm25", "--dataset", folder, "--scope", "year", "--out", "o")
+    assert code == 1
+    assert "queries.jsonl:1" in shown.err
+
+
+def test_broken_data_sets_say_where(run, rivers):
+    for name, text, words in [
+        ("queries.jsonl", '{"id": "1", "text": 3}\n', "queries.jsonl:1"),
+        ("queries.jsonl", '{"id": "1", "text": "a"}\n{"id": "1", "text": "b"}\n', "used twice"),
+        ("queries.jsonl", "nonsense\n", "is no JSON"),
+        ("queries.jsonl", "", "no questions"),
+        ("qrels.tsv", "q1\td1\t1\nq2\td2\n", "qrels.tsv:2"),
+        ("corpus.jsonl", '{"id": "1"}\n', "corpus.jsonl:1"),
+    ]:
+        before = (rivers / name).read_text(encoding="utf-8")
+        (rivers / name).write_text(text, encoding="utf-8")
+        code, shown = run("run", "retrieval-bm25", "--dataset", rivers)
+        (rivers / name).write_text(before, encoding="utf-8")
+        assert code == 1
+        assert words in shown.err
+    code, shown = run("run", "retrieval-bm25", "--dataset", rivers / "none")
+    assert code == 4
+
+
+def test_spans_of_cut_documents(run, tmp_path):
+    folder = tmp_path / "long"
+    folder.mkdir()
+    sentences = [f"Fact number {n} says that thing{n} is blue." for n in range(60)]
+    text = " ".join(sentences)
+    start = text.index(sentences[41])
+    reference = {"start": start, "end": start + len(sentences[41])}
+    query = {"id": "1", "text": "What is thing41?", "corpus_id": "d", "references": [reference]}
+    (folder / "corpus.jsonl").write_text(json.dumps({"id": "d", "text": text}), encoding="utf-8")
+    (folder / "queries.jsonl").write_text(json.dumps(query), encoding="utf-8")
+    for name in ("retrieval-bm25", "retrieval-hybrid"):
+        code, shown = run(
+            "run", name, "--dataset", folder, "--max-chars", "200", "--top-k", "1",
+            "--embedder", "hash", "--json",
+        )  # fmt: skip
+        assert code == 0, shown.err
+        scores = json.loads(shown.out)["scores"]
+        assert scores["span_recall"]["mean"] > 0.5
+        assert scores["span_precision"]["mean"] > 0.1
+
+
 def test_the_metrics_are_listed(run):
     code, shown = run("metrics", "--json")
     assert code == 0

@@ -46,6 +46,10 @@ def run_command(
     answerable: Annotated[
         bool, typer.Option("--answerable", help="Only questions with reference answers.")
     ] = False,
+    scope: Annotated[
+        str | None,
+        typer.Option(help="Key of questions and documents; search only where both agree."),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the run; default: eval/PIPELINE-DATASET.")
     ] = None,
@@ -135,7 +139,7 @@ def run_command(
     )
     target.check()
     bounds = tuple(parse_threshold(text) for text in threshold or ())
-    data = load_dataset(dataset, limit=limit, answerable=answerable)
+    data = load_dataset(dataset, limit=limit, answerable=answerable, scope=scope)
     folder = out or Path("eval") / f"{target.name}-{data.name}"
     plan = Plan(
         target=target,

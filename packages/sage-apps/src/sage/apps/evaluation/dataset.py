@@ -29,11 +29,13 @@ class Dataset:
         queries: With ``answers``, and in ``metadata`` ``qrels`` (judged documents) and ``spans``
             (marked places) where the files have them.
         fingerprint: Hash of the files.
+        scope: Key that limits what a question is answered from.
     """
 
     folder: Path
     queries: tuple[Query, ...]
     fingerprint: str
+    scope: str | None = None
 
     @property
     def name(self) -> str:
@@ -71,7 +73,9 @@ class Dataset:
         return list(found.values())
 
 
-def load_dataset(folder: Path, *, limit: int | None = None, answerable: bool = False) -> Dataset:
+def load_dataset(
+    folder: Path, *, limit: int | None = None, answerable: bool = False, scope: str | None = None
+) -> Dataset:
     """Read a data set.
 
     Args:
@@ -81,6 +85,8 @@ def load_dataset(folder: Path, *, limit: int | None = None, answerable: bool = F
             question id, document id, grade).
         limit: Only the first questions.
         answerable: Only questions with reference answers.
+        scope: Key that questions and documents have: a question is answered from the documents
+            with its own value only (it becomes the filter ``metadata["where"]``).
 
     Raises:
         NotFoundError: There is no such folder or no questions in it.
@@ -101,6 +107,11 @@ def load_dataset(folder: Path, *, limit: int | None = None, answerable: bool = F
     queries: dict[str, Query] = {}
     for line, row in _rows(path):
         query = _query(row, path, line, judged)
+        if scope is not None:
+            if not isinstance(query.metadata.get(scope), str | int | float):
+                raise _error(path, line, f"--scope {scope}: the question has no such value")
+            where = {scope: query.metadata[scope]}
+            query = attrs.evolve(query, metadata={**query.metadata, "where": where})
         if query.id in queries:
             raise _error(path, line, f"the id {query.id!r} is used twice")
         if query.answers or not answerable:
@@ -109,7 +120,7 @@ def load_dataset(folder: Path, *, limit: int | None = None, answerable: bool = F
     if not chosen:
         why = "no question has reference answers" if answerable else "it holds no questions"
         raise ConfigError(f"{path}: {why}")
-    return Dataset(folder=folder, queries=chosen, fingerprint=digest.hexdigest())
+    return Dataset(folder=folder, queries=chosen, fingerprint=digest.hexdigest(), scope=scope)
 
 
 def _query(

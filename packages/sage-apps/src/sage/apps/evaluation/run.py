@@ -173,5 +173,6 @@ def _identity(plan: Plan, chosen: list[Chosen]) -> dict[str, Any]:
         "pipeline_fingerprint": plan.target.fingerprint(),
         "dataset": plan.dataset.name,
         "dataset_fingerprint": plan.dataset.fingerprint,
+        "scope": plan.dataset.scope,
         "metrics": [{"operator": each.operator, "config": dict(each.config)} for each in chosen],
     }
