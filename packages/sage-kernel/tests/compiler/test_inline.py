@@ -50,7 +50,7 @@ def with_keyword(*, x):
 
 def two_statements(x):
     y = x
-    return y
+    return y  # noqa: RET504 - two statements
 
 
 def decorated(function):
@@ -78,10 +78,10 @@ def is_decorated(x):
         len,
         str.upper,
         [].append,
-        lambda x: len(x),
+        lambda x: len(x),  # noqa: PLW0108 - a builtin in a body
         lambda x: (y for y in x),
-        lambda x: [y for y in x],
-        lambda x: (lambda: x),
+        lambda x: [y for y in x],  # noqa: C416 - a scope of its own
+        lambda x: lambda: x,
         lambda x: (yield x),
         lambda x: f"{x}",
     ],
@@ -136,7 +136,7 @@ def test_a_builtin_that_is_shadowed_later(monkeypatch):
                 monkeypatch.setitem(globals(), "abs", lambda value: "shadowed")
             yield x
 
-    out = run(lambda x: abs(x), items=source)
+    out = run(lambda x: abs(x), items=source)  # noqa: PLW0108 - the name is looked up
     assert out[: N - 1000] == list(range(N - 1000))
     assert set(out[N - 1000 :]) == {"shadowed"}
 
@@ -180,7 +180,9 @@ def test_conditions_attributes_and_calls():
 
 def test_errors_in_inlined_code_name_step_and_item():
     env = LocalEnvironment("inline")
-    env.from_source(range(N), uid="n").map(lambda x: 1 // (x - N + 1), name="bad").sink(lambda x: None)
+    env.from_source(range(N), uid="n").map(lambda x: 1 // (x - N + 1), name="bad").sink(
+        lambda x: None
+    )
     with pytest.raises(Exception, match="bad") as caught:
         env.submit().wait(20)
     assert caught.value.item_id == f"n:{N - 1}"

@@ -71,7 +71,9 @@ def test_fusion_can_be_off():
 
 
 def test_a_key_that_nobody_needs_is_not_computed():
-    assert "the key is not computed" in explained(lambda s: s.key_by(abs, name="k").map(lambda x: x))
+    assert "the key is not computed" in explained(
+        lambda s: s.key_by(abs, name="k").map(lambda x: x)
+    )
 
 
 def test_operators_that_cannot_run_in_processes_say_so():

@@ -125,7 +125,9 @@ def test_cancel_while_an_async_retry_waits_and_calls_are_in_flight(run_flow):
 
     run = run_flow.start(
         lambda e, out: (
-            e.from_source(range(5)).map(hang, retry={"backoff": 3600, "max_backoff": 3600}).sink(out.append)
+            e.from_source(range(5))
+            .map(hang, retry={"backoff": 3600, "max_backoff": 3600})
+            .sink(out.append)
         )
     )
     assert started.wait(20)

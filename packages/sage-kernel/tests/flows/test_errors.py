@@ -109,7 +109,11 @@ def test_skip(run_flow, kind, linear):
     function, options = step(kind, calls)
 
     def build(e, out):
-        s = e.from_source(range(N)).map(lambda x: x).map(function, on_error="skip", name="bad", **options)
+        s = (
+            e.from_source(range(N))
+            .map(lambda x: x)
+            .map(function, on_error="skip", name="bad", **options)
+        )
         s.map(lambda x: x).sink(out.append)
         if not linear:
             s.sink(side.append)
@@ -146,7 +150,9 @@ def test_fallback(run_flow, kind):
     function, options = step(kind, Calls())
     run = run_flow(
         lambda e, out: (
-            e.from_source(range(N)).map(function, on_error=lambda x: ("fallback", x), **options).sink(out.append)
+            e.from_source(range(N))
+            .map(function, on_error=lambda x: ("fallback", x), **options)
+            .sink(out.append)
         )
     )
     assert run.out == [("fallback", x) if x in BAD else x + 1000 for x in range(N)]
@@ -178,7 +184,9 @@ def test_retry_only_what_it_lists(run_flow, kind):
     function, options = step(kind, calls)
     retry = {"max_attempts": 5, "backoff": 0.0001, "on": KeyError}
     run = run_flow.failing(
-        lambda e, out: e.from_source(range(9)).map(function, retry=retry, **options).sink(out.append)
+        lambda e, out: (
+            e.from_source(range(9)).map(function, retry=retry, **options).sink(out.append)
+        )
     )
     assert isinstance(run.error.__cause__, Boom)
     assert calls.seen[3] == 1
@@ -197,7 +205,9 @@ def test_retry_after_is_respected(run_once):
         return x
 
     run = run_once.start(
-        lambda e, out: e.from_source([1]).map(busy, retry={"backoff": 0, "jitter": 0}).sink(out.append)
+        lambda e, out: (
+            e.from_source([1]).map(busy, retry={"backoff": 0, "jitter": 0}).sink(out.append)
+        )
     )
     slept, sleep = [], run.job.sleep
     run.job.sleep = lambda seconds: (slept.append(seconds), sleep(seconds))[1]
@@ -210,7 +220,9 @@ def test_retry_after_is_respected(run_once):
 def test_worker_processes(run_once, policy):
     def build(e, out):
         s = e.from_source(range(N), uid="n")
-        s.map(picky, executor="process", parallelism=2, on_error=policy, name="bad").sink(out.append)
+        s.map(picky, executor="process", parallelism=2, on_error=policy, name="bad").sink(
+            out.append
+        )
 
     run = run_once.failing(build)
     if policy == "fail":
@@ -385,9 +397,7 @@ class Collecting(FlatMapFunction):
 
 def test_what_a_failed_call_collected_is_gone(run_flow):
     run = run_flow(
-        lambda e, out: (
-            e.from_source(range(5)).flatmap(Collecting, on_error="skip").sink(out.append)
-        )
+        lambda e, out: e.from_source(range(5)).flatmap(Collecting, on_error="skip").sink(out.append)
     )
     assert run.out == [(what, x) for x in (0, 1, 3, 4) for what in ("collected", "returned")]
 
@@ -441,7 +451,9 @@ def test_a_cancelled_error_of_the_function_is_an_error(run_flow):
             raise asyncio.CancelledError
         return x
 
-    run = run_flow.failing(lambda e, out: e.from_source(range(9), uid="n").map(cancels).sink(out.append))
+    run = run_flow.failing(
+        lambda e, out: e.from_source(range(9), uid="n").map(cancels).sink(out.append)
+    )
     assert run.error.item_id == "n:3"
     assert run.out == [0, 1, 2]
 

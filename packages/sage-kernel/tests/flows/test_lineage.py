@@ -1,4 +1,4 @@
-"""Item ids in errors and ``ctx.record_id``, wherever the item has been; keyed order; the barrier."""
+"""Item ids in errors and ``ctx.record_id`` wherever the item has been; order; no barriers."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_a_successor_starts_while_a_sibling_still_runs(run_flow):
         return "slow"
 
     async def slow_async(x):
-        while not successor.is_set():
+        while not successor.is_set():  # noqa: ASYNC110 - set by a thread
             await asyncio.sleep(0.001)
         return "slow"
 
@@ -170,7 +170,7 @@ def test_order_of_results(run_flow, ordered, kind):
 
     async def work_async(x):
         if x == 0:
-            while not all_ran.is_set():
+            while not all_ran.is_set():  # noqa: ASYNC110 - for all settings
                 await asyncio.sleep(0.001)
             return x
         return note(x)

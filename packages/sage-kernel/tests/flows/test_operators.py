@@ -31,7 +31,9 @@ def test_map_keeps_none(run_flow):
 
 def test_flatmap_of_everything_iterable(run_flow):
     results = [[1, 2], (3,), None, [], iter([4, 5]), {6: 0}, "ab", range(2)]
-    run = run_flow(lambda e, out: e.from_source(range(8)).flatmap(results.__getitem__).sink(out.append))
+    run = run_flow(
+        lambda e, out: e.from_source(range(8)).flatmap(results.__getitem__).sink(out.append)
+    )
     assert run.out == [1, 2, 3, 4, 5, 6, "a", "b", 0, 1]
 
 
@@ -176,7 +178,9 @@ def test_windowed_join_forgets(run_once):
 
     def build(e, out):
         left = e.from_source([1]).key_by(lambda x: x)
-        joined = left.connect(e.from_source(right).key_by(lambda x: x)).join(how="left", window=0.02)
+        joined = left.connect(e.from_source(right).key_by(lambda x: x)).join(
+            how="left", window=0.02
+        )
 
         def take(pair):
             out.append(pair)
@@ -250,9 +254,9 @@ async def later(x):
 @pytest.mark.parametrize("body", [lambda s: s.map(lambda x: x * 2), lambda s: s.map(later)])
 def test_iterate(run_flow, body):
     def build(e, out):
-        e.from_source(range(50)).iterate(
-            body, until=lambda x: x > 1000, max_iterations=8
-        ).sink(out.append)
+        e.from_source(range(50)).iterate(body, until=lambda x: x > 1000, max_iterations=8).sink(
+            out.append
+        )
 
     def result(x):
         for _ in range(8):
@@ -309,10 +313,14 @@ def test_feedback_that_comes_back_too_often(run_flow):
 def test_count_windows(run_flow):
     run = run_flow(lambda e, out: e.from_source(range(8)).window(count=3).sink(out.append))
     assert run.out == [[0, 1, 2], [3, 4, 5], [6, 7]]
-    run = run_flow(lambda e, out: e.from_source(range(7)).window(sum, count=4, slide=2).sink(out.append))
+    run = run_flow(
+        lambda e, out: e.from_source(range(7)).window(sum, count=4, slide=2).sink(out.append)
+    )
     assert run.out == [0 + 1 + 2 + 3, 2 + 3 + 4 + 5, 4 + 5 + 6]
     run = run_flow(
-        lambda e, out: e.from_source(range(10)).key_by(lambda x: x % 2).window(count=3).sink(out.append)
+        lambda e, out: (
+            e.from_source(range(10)).key_by(lambda x: x % 2).window(count=3).sink(out.append)
+        )
     )
     assert sorted(run.out) == [[0, 2, 4], [1, 3, 5], [6, 8], [7, 9]]
 

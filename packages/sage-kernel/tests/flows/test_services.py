@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import pytest
 
 from sage.api import MapFunction
@@ -9,7 +11,7 @@ from sage.common.errors import ServiceError
 
 
 class Adder:
-    log: list[str] = []
+    log: ClassVar[list[str]] = []
 
     def __init__(self, amount=100):
         self.amount = amount

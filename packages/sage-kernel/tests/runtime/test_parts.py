@@ -53,9 +53,7 @@ def test_the_gate_takes_from_all_channels_and_ends_with_the_last():
             channel.put(base + x)
         channel.close()
 
-    threads = [
-        in_thread(lambda i=i, c=c: produce(c, i * 1000)) for i, c in enumerate(channels)
-    ]
+    threads = [in_thread(lambda i=i, c=c: produce(c, i * 1000)) for i, c in enumerate(channels)]
     got = [[], [], []]
     while (taken := gate.next(64)) is not None:
         got[taken[0]] += taken[1]
@@ -132,8 +130,8 @@ def test_the_log_resolves_every_record(batches, takes):
         expected += ids
         position += count
     at = 0
-    for take in takes:
-        take = min(take, len(expected) - at)
+    for most in takes:
+        take = min(most, len(expected) - at)
         if take <= 0:
             break
         lineage, offset = log.slice(at, take)

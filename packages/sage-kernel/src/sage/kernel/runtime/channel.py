@@ -244,6 +244,7 @@ class Channel:
     def abort(self) -> None:
         """The job is canceled: both sides raise ``ChannelAborted`` when they would wait."""
         self.aborted = True
+        self.limit = 0  # a producer in the middle of a long batch stops at its next record
         self._made_room()
         self._writer.fire()
         self.close()
@@ -260,7 +261,7 @@ class Channel:
         """Estimate the size of records now and then and adapt ``limit`` to ``max_bytes``."""
         self._sampled = self.taken + max(64, self.taken // 8)
         self.record_bytes = size_of(item)
-        if not self.unbounded:
+        if not self.unbounded and not self.aborted:
             fits = self.max_bytes // self.record_bytes
             self.limit = max(1, min(self.max_items, fits))
 

@@ -147,7 +147,9 @@ class RuntimeConformance:
         out = self.results(
             lambda env, out: (
                 env.from_collection(range(1, 40))
-                .iterate(lambda s: s.map(lambda x: x * 2), until=lambda x: x > 500, max_iterations=50)
+                .iterate(
+                    lambda s: s.map(lambda x: x * 2), until=lambda x: x > 500, max_iterations=50
+                )
                 .sink(out.append)
             )
         )
