@@ -41,10 +41,9 @@ def render(metrics: Mapping[str, Any], previous: Mapping[str, Any] | None = None
         (status, _COLOURS.get(status, "")),
         f"  {seconds:.1f} s",
     )
-    table = Table(
-        title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=0
-    )  # fits 80 columns
-    table.add_column("operator", overflow="ellipsis", no_wrap=True, min_width=14)
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=0)
+    # Only columns that may wrap are made narrower by rich, so that all fits into 80 columns.
+    table.add_column("operator", overflow="ellipsis", min_width=14)
     operators: Mapping[str, Mapping[str, Any]] = metrics.get("operators", {})
     calls = any(numbers.get("in_flight") for numbers in operators.values())
     for heading in ("in", "out", "out/s", "errs", "queue", *(["calls"] if calls else [])):
