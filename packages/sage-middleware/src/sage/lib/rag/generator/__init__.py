@@ -2,5 +2,6 @@
 
 from sage.lib.rag.generator.extractive import ExtractiveGenerator
 from sage.lib.rag.generator.openai import OpenAIGenerator
+from sage.lib.rag.generator.vllm import VLLMGenerator
 
-__all__ = ["ExtractiveGenerator", "OpenAIGenerator"]
+__all__ = ["ExtractiveGenerator", "OpenAIGenerator", "VLLMGenerator"]

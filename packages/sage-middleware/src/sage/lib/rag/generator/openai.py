@@ -2,23 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from sage.common.config import Secret
 from sage.common.errors import ConfigError
-from sage.lib.adapt import as_prompt
-from sage.lib.contracts import GenerationFunction, PromptLike
-from sage.lib.types import Answer, ChatMessage, ToolCall, Usage
+from sage.lib.rag.generator.remote import RemoteConfig, RemoteGenerator, cost_of
+from sage.lib.rag.generator.vllm_server import VLLMServer
 
 if TYPE_CHECKING:
     from sage.api.context import RuntimeContext
-    from sage.middleware.models.chat import ChatReply
+    from sage.middleware.models.openai_client import OpenAIClient
 
 
-class OpenAIGenerator(GenerationFunction):
+@attrs.frozen(kw_only=True)
+class OpenAIConfig(RemoteConfig):
+    """Settings: those of ``RemoteConfig`` (``model`` is required unless there is ``model_path``).
+
+    Attributes:
+        base_url: Address of the server up to ``/v1``; default: ``OPENAI_BASE_URL``, else OpenAI
+            itself.
+        api_key: Default: ``OPENAI_API_KEY``.
+        max_tokens_field: Request field that carries ``max_tokens``; newer OpenAI models want
+            ``max_completion_tokens``.
+        tool_choice: As the API takes it.
+        response_format: As the API takes it, for example ``{"type": "json_object"}``.
+        extra: Further fields of the request, sent as they are.
+        model_path: Directory (or name) of a model for vLLM. Without ``base_url`` and
+            ``OPENAI_BASE_URL`` a vLLM server is started for it; ``VLLMGenerator`` has more
+            settings for that. Is the default of ``model``.
+        gpu_memory_utilization: Share of the GPU's memory that server takes, in (0, 1].
+    """
+
+    max_tokens_field: str = "max_tokens"
+    tool_choice: Any = None
+    response_format: dict[str, Any] | None = None
+    extra: dict[str, Any] = attrs.field(factory=dict)
+    model_path: str | None = None
+    gpu_memory_utilization: float | None = attrs.field(
+        default=None,
+        validator=attrs.validators.optional([attrs.validators.gt(0), attrs.validators.le(1)]),
+    )
+
+
+class OpenAIGenerator(RemoteGenerator):
     """Sends the prompt to a model and returns its answer with usage, cost and latency.
 
     Asynchronous: the step option ``concurrency`` is the number of calls in flight; the client adds
@@ -29,73 +56,26 @@ class OpenAIGenerator(GenerationFunction):
         >>> stream.map(OpenAIGenerator, {"model": "gpt-4o-mini"}, concurrency=32)
     """
 
-    @attrs.frozen(kw_only=True)
-    class Config:
-        """Settings.
-
-        Attributes:
-            model: Name of the model.
-            temperature: Sampling temperature; default: the server's.
-            max_tokens: Most tokens of the answer; default: the server's.
-            max_tokens_field: Request field that carries ``max_tokens``; newer OpenAI models want
-                ``max_completion_tokens``.
-            base_url: Address of the server up to ``/v1``; default: ``OPENAI_BASE_URL``, else
-                OpenAI itself.
-            api_key: Key, best as a reference (``env:NAME``); default: ``OPENAI_API_KEY``.
-            stream: Receive the answer token by token (``on_token`` sees them).
-            on_token: Called on the event loop with each piece of text.
-            tools: Tools offered to the model, as the API describes them; the calls it asks for are
-                in ``Answer.tool_calls``.
-            tool_choice: As the API takes it.
-            response_format: As the API takes it, for example ``{"type": "json_object"}``.
-            seed: Seed of the sampling.
-            stop: Text or texts that end the answer.
-            top_p: Nucleus sampling.
-            extra: Further fields of the request, sent as they are.
-            headers: Further HTTP headers.
-            timeout: Seconds for one attempt.
-            connect_timeout: Seconds to connect.
-            idle_timeout: Seconds between two chunks of a stream.
-            deadline: Seconds for all attempts of one call together.
-            max_retries: Attempts after the first.
-            prices: USD per million tokens, ``{model: {"input": .., "output": .., "cached": ..}}``;
-                without an entry for the model, ``Answer.cost`` is ``None``.
-        """
-
-        model: str
-        temperature: float | None = None
-        max_tokens: int | None = None
-        max_tokens_field: str = "max_tokens"
-        base_url: str | None = None
-        api_key: Secret | None = None
-        stream: bool = False
-        on_token: Any = None
-        tools: list[Any] | None = None
-        tool_choice: Any = None
-        response_format: dict[str, Any] | None = None
-        seed: int | None = None
-        stop: Any = None
-        top_p: float | None = None
-        extra: dict[str, Any] = attrs.field(factory=dict)
-        headers: dict[str, str] = attrs.field(factory=dict)
-        timeout: float = attrs.field(default=120.0, validator=attrs.validators.gt(0))
-        connect_timeout: float = attrs.field(default=10.0, validator=attrs.validators.gt(0))
-        idle_timeout: float = attrs.field(default=60.0, validator=attrs.validators.gt(0))
-        deadline: float | None = None
-        max_retries: int = attrs.field(default=5, validator=attrs.validators.ge(0))
-        prices: dict[str, dict[str, float]] = attrs.field(factory=dict)
-
-    effect = True
+    Config = OpenAIConfig
+    _server: VLLMServer | None = None
 
     def __init__(self, config: Any = None, **overrides: Any) -> None:
         super().__init__(config, **overrides)
         settings = self.config
-        if settings.on_token is not None and not callable(settings.on_token):
-            raise ConfigError(
-                f"OpenAIGenerator: on_token must be callable, got {settings.on_token!r}"
-            )
-        self._stream = settings.stream or settings.on_token is not None
-        self._params = {
+        if not settings.model and not settings.model_path:
+            self._without_model()
+        self._model = settings.model or settings.model_path or ""
+        self._base_url = settings.base_url
+
+    def _without_model(self) -> None:
+        raise ConfigError(
+            f"{type(self).__name__}: the key model is missing: give the name of a model, "
+            "or model_path for vLLM"
+        )
+
+    def _make_params(self) -> dict[str, Any]:
+        settings = self.config
+        return {
             "temperature": settings.temperature,
             settings.max_tokens_field: settings.max_tokens,
             "tools": settings.tools,
@@ -108,99 +88,39 @@ class OpenAIGenerator(GenerationFunction):
         }
 
     def open(self, ctx: RuntimeContext) -> None:
-        """Make the client; no connection is opened yet.
+        """Make the client; with ``model_path`` and no server to ask, start vLLM first.
 
         Raises:
             ConfigError: No key for a server that is not local.
+            VLLMNotInstalledError: vLLM is to be started and is not installed.
+            ServiceError: vLLM ended or did not get ready in time.
         """
-        # aiohttp costs 150 ms to import: only when a model is used.
-        from sage.middleware.models.openai_client import OpenAIClient  # noqa: PLC0415
-        from sage.middleware.models.retry import RetryRule  # noqa: PLC0415
-
-        settings = self.config
-        self._client = OpenAIClient(
-            settings.base_url,
-            settings.api_key,
-            timeout=settings.timeout,
-            connect_timeout=settings.connect_timeout,
-            idle_timeout=settings.idle_timeout,
-            deadline=settings.deadline,
-            retry=RetryRule(max_retries=settings.max_retries),
-            headers=settings.headers,
-        )
-
-    async def execute(self, item: PromptLike) -> Answer:
-        """Ask the model.
-
-        Raises:
-            ModelError: The server failed, refused, or answered with nothing usable.
-            ItemError: The item is no prompt.
-        """
-        prompt = as_prompt(item)
-        settings = self.config
-        reply = await self._client.chat(
-            [_wire(message) for message in prompt.messages],
-            model=settings.model,
-            stream=self._stream,
-            on_token=settings.on_token,
-            **self._params,
-        )
-        return Answer(
-            text=reply.text,
-            query=prompt.query,
-            prompt=prompt,
-            passages=prompt.passages,
-            model=reply.model or settings.model,
-            usage=Usage(
-                input_tokens=reply.input_tokens,
-                output_tokens=reply.output_tokens,
-                cached_tokens=reply.cached_tokens,
-            ),
-            finish_reason=reply.finish_reason,
-            tool_calls=tuple(ToolCall(id=i, name=n, arguments=a) for i, n, a in reply.tool_calls),
-            cost=cost_of(reply, settings.prices, settings.model),
-            latency=reply.latency,
-            retries=reply.retries,
-        )
+        if self.config.model_path is not None:
+            self._start_server(ctx)
+        super().open(ctx)
 
     def close(self) -> None:
-        """Close the connections."""
-        self._client.close()
+        """Close the connections; end the vLLM server when no other step uses it."""
+        super().close()
+        if self._server is not None:
+            self._server.release()
+
+    def _start_server(self, ctx: RuntimeContext) -> None:
+        from sage.lib.rag.generator.vllm_server import VLLMOptions, vllm_server  # noqa: PLC0415
+
+        known = {field.name for field in attrs.fields(VLLMOptions)}
+        given = attrs.asdict(self.config, recurse=False)
+        options = VLLMOptions(**{name: given[name] for name in known & set(given)})
+        self._server = vllm_server(options, self._base_url, ctx)
+        if self._server is not None:
+            self._base_url = self._server.url
+            self._model = self.config.model or self._server.model
+
+    def _make_client(self) -> OpenAIClient:
+        # aiohttp costs 150 ms to import: only when a model is used.
+        from sage.middleware.models.openai_client import OpenAIClient  # noqa: PLC0415
+
+        return OpenAIClient(self._base_url, self.config.api_key, **self._client_options())
 
 
-def cost_of(
-    reply: ChatReply, prices: Mapping[str, Mapping[str, float]], model: str
-) -> float | None:
-    """USD of a reply, or ``None`` when a price or a count is not known.
-
-    Cached input tokens cost ``cached`` where the table has it, else as other input.
-    """
-    price = prices.get(reply.model) or prices.get(model)
-    if price is None or "input" not in price or "output" not in price:
-        return None
-    if reply.input_tokens is None or reply.output_tokens is None:
-        return None
-    cached = reply.cached_tokens or 0
-    return (
-        (reply.input_tokens - cached) * price["input"]
-        + cached * price.get("cached", price["input"])
-        + reply.output_tokens * price["output"]
-    ) / 1e6
-
-
-def _wire(message: ChatMessage) -> dict[str, Any]:
-    result: dict[str, Any] = {"role": message.role, "content": message.content}
-    if message.name is not None:
-        result["name"] = message.name
-    if message.tool_call_id is not None:
-        result["tool_call_id"] = message.tool_call_id
-    if message.tool_calls:
-        result["tool_calls"] = [
-            {
-                "id": call.id,
-                "type": "function",
-                "function": {"name": call.name, "arguments": call.arguments},
-            }
-            for call in message.tool_calls
-        ]
-    return result
+__all__ = ["OpenAIConfig", "OpenAIGenerator", "cost_of"]

@@ -1,0 +1,200 @@
+"""What generators that ask a model server share: settings, the call, the answer.
+
+Predecessor: ``sage.middleware.models``; successors: ``openai``, ``vllm``, ``ollama``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from sage.common.config import Secret
+from sage.common.errors import ConfigError
+from sage.lib.adapt import as_prompt
+from sage.lib.contracts import GenerationFunction, PromptLike
+from sage.lib.types import Answer, ChatMessage, Prompt, ToolCall, Usage
+
+if TYPE_CHECKING:
+    from sage.api.context import RuntimeContext
+    from sage.middleware.models.chat import ChatReply
+    from sage.middleware.models.openai_client import OpenAIClient
+
+
+@attrs.frozen(kw_only=True)
+class RemoteConfig:
+    """Settings of every generator that asks a server.
+
+    Attributes:
+        model: Name of the model.
+        temperature: Sampling temperature; default: the server's.
+        max_tokens: Most tokens of the answer; default: the server's.
+        base_url: Address of the server.
+        api_key: Key, best as a reference (``env:NAME``).
+        stream: Receive the answer token by token (``on_token`` sees them).
+        on_token: Called on the event loop with each piece of text.
+        tools: Tools offered to the model, as the API describes them; the calls it asks for are in
+            ``Answer.tool_calls``.
+        seed: Seed of the sampling.
+        stop: Text or texts that end the answer.
+        top_p: Nucleus sampling.
+        headers: Further HTTP headers.
+        timeout: Seconds for one attempt.
+        connect_timeout: Seconds to connect.
+        idle_timeout: Seconds between two chunks of a stream.
+        deadline: Seconds for all attempts of one call together.
+        max_retries: Attempts after the first.
+        prices: USD per million tokens, ``{model: {"input": .., "output": .., "cached": ..}}``;
+            without an entry for the model, ``Answer.cost`` is ``None``.
+    """
+
+    model: str | None = None
+    temperature: float | None = None
+    max_tokens: int | None = None
+    base_url: str | None = None
+    api_key: Secret | None = None
+    stream: bool = False
+    on_token: Any = None
+    tools: list[Any] | None = None
+    seed: int | None = None
+    stop: Any = None
+    top_p: float | None = None
+    headers: dict[str, str] = attrs.field(factory=dict)
+    timeout: float = attrs.field(default=120.0, validator=attrs.validators.gt(0))
+    connect_timeout: float = attrs.field(default=10.0, validator=attrs.validators.gt(0))
+    idle_timeout: float = attrs.field(default=60.0, validator=attrs.validators.gt(0))
+    deadline: float | None = None
+    max_retries: int = attrs.field(default=5, validator=attrs.validators.ge(0))
+    prices: dict[str, dict[str, float]] = attrs.field(factory=dict)
+
+
+class RemoteGenerator(GenerationFunction):
+    """Base of the generators that ask a server; a subclass makes the client and the parameters."""
+
+    effect = True
+    _client: OpenAIClient
+    _model: str
+
+    def __init__(self, config: Any = None, **overrides: Any) -> None:
+        super().__init__(config, **overrides)
+        settings = self.config
+        name = type(self).__name__
+        if settings.on_token is not None and not callable(settings.on_token):
+            raise ConfigError(f"{name}: on_token must be callable, got {settings.on_token!r}")
+        self._stream = settings.stream or settings.on_token is not None
+        self._params = self._make_params()
+        self._model = settings.model or ""
+
+    def _make_params(self) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def _make_client(self) -> OpenAIClient:
+        raise NotImplementedError
+
+    def _client_options(self) -> dict[str, Any]:
+        from sage.middleware.models.retry import RetryRule  # noqa: PLC0415 - only with a client
+
+        settings = self.config
+        return {
+            "timeout": settings.timeout,
+            "connect_timeout": settings.connect_timeout,
+            "idle_timeout": settings.idle_timeout,
+            "deadline": settings.deadline,
+            "retry": RetryRule(max_retries=settings.max_retries),
+            "headers": settings.headers,
+        }
+
+    def open(self, ctx: RuntimeContext) -> None:
+        """Make the client; no connection is opened yet.
+
+        Raises:
+            ConfigError: No key for a server that is not local.
+        """
+        self._client = self._make_client()
+
+    async def execute(self, item: PromptLike) -> Answer:
+        """Ask the model.
+
+        Raises:
+            ModelError: The server failed, refused, or answered with nothing usable.
+            ItemError: The item is no prompt.
+        """
+        prompt = as_prompt(item)
+        reply = await self._ask([wire_message(message) for message in prompt.messages])
+        return answer_of(reply, prompt, self._model, self.config.prices)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    async def _ask(self, messages: list[dict[str, Any]]) -> ChatReply:
+        return await self._client.chat(
+            messages,
+            model=self._model,
+            stream=self._stream,
+            on_token=self.config.on_token,
+            **self._params,
+        )
+
+
+def answer_of(
+    reply: ChatReply, prompt: Prompt, model: str, prices: Mapping[str, Mapping[str, float]]
+) -> Answer:
+    """The answer in a reply, with its question, passages, usage and cost."""
+    return Answer(
+        text=reply.text,
+        query=prompt.query,
+        prompt=prompt,
+        passages=prompt.passages,
+        model=reply.model or model,
+        usage=Usage(
+            input_tokens=reply.input_tokens,
+            output_tokens=reply.output_tokens,
+            cached_tokens=reply.cached_tokens,
+        ),
+        finish_reason=reply.finish_reason,
+        tool_calls=tuple(ToolCall(id=i, name=n, arguments=a) for i, n, a in reply.tool_calls),
+        cost=cost_of(reply, prices, model),
+        latency=reply.latency,
+        retries=reply.retries,
+    )
+
+
+def cost_of(
+    reply: ChatReply, prices: Mapping[str, Mapping[str, float]], model: str
+) -> float | None:
+    """USD of a reply, or ``None`` when a price or a count is not known.
+
+    Cached input tokens cost ``cached`` where the table has it, else as other input.
+    """
+    price = prices.get(reply.model) or prices.get(model)
+    if price is None or "input" not in price or "output" not in price:
+        return None
+    if reply.input_tokens is None or reply.output_tokens is None:
+        return None
+    cached = reply.cached_tokens or 0
+    return (
+        (reply.input_tokens - cached) * price["input"]
+        + cached * price.get("cached", price["input"])
+        + reply.output_tokens * price["output"]
+    ) / 1e6
+
+
+def wire_message(message: ChatMessage) -> dict[str, Any]:
+    """A message as the chat completions API takes it."""
+    result: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.name is not None:
+        result["name"] = message.name
+    if message.tool_call_id is not None:
+        result["tool_call_id"] = message.tool_call_id
+    if message.tool_calls:
+        result["tool_calls"] = [
+            {
+                "id": call.id,
+                "type": "function",
+                "function": {"name": call.name, "arguments": call.arguments},
+            }
+            for call in message.tool_calls
+        ]
+    return result
