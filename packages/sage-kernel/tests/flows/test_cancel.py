@@ -6,6 +6,7 @@ import asyncio
 import gc
 import threading
 import warnings
+from pathlib import Path
 
 import pytest
 
@@ -277,6 +278,25 @@ def test_channels_are_bounded_in_bytes(run_once):
     release.set()
     run.job.wait(20)
     assert all(limit <= 20 for limit in limits)
+
+
+def hang(path):
+    Path(path).write_text("here", encoding="utf-8")
+    threading.Event().wait(60)
+
+
+def test_cancel_ends_calls_in_worker_processes(run_once, tmp_path):
+    path = tmp_path / "started"
+    run = run_once.start(
+        lambda e, out: (
+            e.from_source([str(path)]).map(hang, executor="process", parallelism=1).sink(out.append)
+        )
+    )
+    while not path.exists():
+        threading.Event().wait(0.001)
+    assert run.job.cancel(timeout=20)
+    assert run.job.status == "CANCELED"
+    assert run.out == []
 
 
 def test_pause_and_resume(run_flow):

@@ -32,8 +32,10 @@ def finish(process):
 
 def test_the_interpreter_waits_for_jobs():
     process = program("""
-        import threading, time
+        import os, threading, time
         from sage.api import LocalEnvironment
+        def say(x):
+            os.write(1, f"{x}\\n".encode())  # whole lines, also from two threads
         end = threading.Event()
         def source():
             yield 1
@@ -42,9 +44,9 @@ def test_the_interpreter_waits_for_jobs():
                 time.sleep(0.002)
             yield 2
         env = LocalEnvironment("app")
-        env.from_source(source).map(lambda x: x * 10).sink(print)
+        env.from_source(source).map(lambda x: x * 10).sink(say)
         env.submit()
-        print("main ends")
+        say("main ends")
         end.set()
     """)
     out, err = finish(process)
