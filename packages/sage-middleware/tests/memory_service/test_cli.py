@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import re
@@ -10,10 +12,11 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
+from sage.common.cli.entry import main
 from sage.common.errors import AuthError, UnreachableError
 from sage.middleware.services.memory import MemoryClient, MemoryService
 
@@ -21,10 +24,11 @@ SAGE = Path(sys.executable).with_name("sage")
 
 
 class Cli:
-    """Runs the command in a home of its own."""
+    """Runs the command in a home of its own: in this process, or as a process."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.home = home
+        self._patch = monkeypatch
         self.env = {
             "PATH": os.environ["PATH"],
             "HOME": str(home),
@@ -33,10 +37,24 @@ class Cli:
             "OPENBLAS_NUM_THREADS": "1",
         }
 
-    def __call__(
-        self, *args: Any, code: int = 0, stdin: str = "", **env: str
-    ) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
+    def __call__(self, *args: Any, code: int = 0, stdin: str = "", **env: str) -> Done:
+        out, err = io.StringIO(), io.StringIO()
+        with self._patch.context() as patch:
+            for key in ("SAGE_MEMORY_TOKEN", "SAGE_MEMORY_URL", "SAGE_MEMORY_DIR"):
+                patch.delenv(key, raising=False)
+            for key, value in {**self.env, **env}.items():
+                patch.setenv(key, value)
+            patch.chdir(self.home)
+            patch.setattr(sys, "stdin", io.StringIO(stdin))
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+                found = main(["memory", *map(str, args)])
+        done = Done(out.getvalue(), err.getvalue())
+        assert found == code, f"{args}: {found}\n{done.stdout}\n{done.stderr}"
+        assert "Traceback" not in done.stderr
+        return done
+
+    def process(self, *args: Any, code: int = 0, stdin: str = "", **env: str) -> Done:
+        ran = subprocess.run(
             [str(SAGE), "memory", *map(str, args)],
             input=stdin,
             capture_output=True,
@@ -45,17 +63,35 @@ class Cli:
             env={**self.env, **env},
             timeout=100,
         )
-        assert done.returncode == code, f"{args}: {done.returncode}\n{done.stdout}\n{done.stderr}"
-        assert "Traceback" not in done.stderr
-        return done
+        assert ran.returncode == code, f"{args}: {ran.returncode}\n{ran.stdout}\n{ran.stderr}"
+        return Done(ran.stdout, ran.stderr)
 
     def json(self, *args: Any, **options: Any) -> Any:
         return json.loads(self(*args, "-o", "json", **options).stdout)
 
 
+class Done(NamedTuple):
+    """What a command wrote."""
+
+    stdout: str
+    stderr: str
+
+
 @pytest.fixture
-def cli(tmp_path: Path) -> Cli:
-    return Cli(tmp_path)
+def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
+    return Cli(tmp_path, monkeypatch)
+
+
+def test_as_a_process_results_are_on_stdout_and_the_rest_is_not(cli: Cli) -> None:
+    cli.process("create", "facts", "--model", "hash")
+    made = cli.process("insert", "facts", "-", "-o", "json", stdin="one\ntwo\n")
+    assert (len(json.loads(made.stdout)), made.stderr) == (2, "")
+    found = cli.process("query", "facts", "one", "-k", "1", "-o", "json")
+    assert json.loads(found.stdout)[0]["text"] == "one"
+    failed = cli.process("show", "nobody", code=4)
+    assert failed.stdout == ""
+    assert failed.stderr.startswith("error: there is no collection 'nobody'")
+    assert "Say --yes" in cli.process("delete", "facts", code=2).stderr
 
 
 def test_a_collection_from_creation_to_deletion(cli: Cli) -> None:
@@ -121,7 +157,8 @@ def test_import_export_diff_and_forget(cli: Cli, tmp_path: Path) -> None:
     assert cli.json("export", "a", "out.jsonl")["exported"] == 2500
     assert "no difference" in cli("diff", "a", "out.jsonl").stderr
     assert json.loads(cli("export", "a", "-", "--where", '{"n": 7}').stdout)["id"] == "r7"
-    cli("import", "b", "out.jsonl", "--create")
+    cli("create", "b", "--model", "none")
+    cli("import", "b", "out.jsonl")
     cli("insert", "b", "more", "--id", "new")
     assert cli.json("forget", "b", "--where", '{"n": {"$lt": 2}}', "--yes")["forgotten"] == 2
     changes = cli.json("diff", "a", "b", code=8)
