@@ -103,6 +103,11 @@ class DirectBackend:
             for row, score in zip(rows, scores, strict=True)
         ]
 
+    @property
+    def embedding(self) -> Embedding | None:
+        """The model of its vectors; closed with the backend."""
+        return self._embed
+
     def close(self) -> None:
         """Close the embedding model if it was made for this."""
         if self._embed is not None:

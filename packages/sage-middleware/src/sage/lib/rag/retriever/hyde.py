@@ -71,6 +71,7 @@ class HyDERetriever(Retriever):
     effect = True
 
     _embedding: Any = None
+    _own: Any = None
 
     def __init__(self, config: Any = None, **overrides: Any) -> None:
         super().__init__(config, **overrides)
@@ -98,11 +99,14 @@ class HyDERetriever(Retriever):
             ConfigError: As the other retrievers; or no key for a server that is not local.
         """
         self._chat = ChatModel(self.config, ctx)
+        super().open(ctx)
         if self._mean:
             from sage.lib.rag.retriever.embedding import Embedding  # noqa: PLC0415 - NumPy
 
-            self._embedding = Embedding(self.config.embed)
-        super().open(ctx)
+            # Documents given directly have loaded the model already.
+            shared = getattr(self._backend, "embedding", None)
+            self._own = None if shared is not None else Embedding(self.config.embed)
+            self._embedding = shared or self._own
 
     async def execute(self, item: QueryLike) -> Retrieved:  # type: ignore[override]  # awaited
         """Find the passages of one question.
@@ -124,9 +128,9 @@ class HyDERetriever(Retriever):
     def close(self) -> None:
         """Close what was opened."""
         self._chat.close()
-        if self._embedding is not None:
-            self._embedding.close()
-            self._embedding = None
+        if self._own is not None:
+            self._own.close()
+        self._own = self._embedding = None
         super().close()
 
     def _by_mean(
