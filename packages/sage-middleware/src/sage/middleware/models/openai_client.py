@@ -16,7 +16,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, ClassVar
 
 import aiohttp
 import orjson
@@ -58,6 +58,14 @@ class OpenAIClient:
         ConfigError: No key for a server that is not local, or the URL is none.
     """
 
+    # What a client of another chat API replaces (see ``ollama_client``).
+    _path: ClassVar[str] = "/chat/completions"
+    _key_variable: ClassVar[str] = API_KEY_VARIABLE
+    _needs_key: ClassVar[bool] = True
+    _reader: ClassVar[type[StreamReader]] = StreamReader
+    _decoder: ClassVar[type[EventDecoder]] = EventDecoder
+    _read: Callable[[bytes], ChatReply] = staticmethod(read_reply)
+
     def __init__(
         self,
         base_url: str | None = None,
@@ -77,9 +85,9 @@ class OpenAIClient:
                 f"base_url must be an http or https URL such as http://127.0.0.1:8000/v1, "
                 f"got {base!r}"
             )
-        key = _reveal(api_key) or os.environ.get(API_KEY_VARIABLE) or ""
+        key = _reveal(api_key) or os.environ.get(self._key_variable) or ""
         local = is_local(parts.hostname)
-        if not key and not local:
+        if not key and not local and self._needs_key:
             raise ConfigError(
                 f"no API key for {base}: set the environment variable {API_KEY_VARIABLE} or the "
                 f"config key api_key; for a local server set {BASE_URL_VARIABLE} or base_url, "
@@ -87,7 +95,7 @@ class OpenAIClient:
             )
         self.base_url = base
         self._host = parts.netloc.rpartition("@")[2]
-        self._chat_url = URL(f"{base}/chat/completions")
+        self._chat_url = URL(base + self._path)
         self._headers = {
             "Content-Type": "application/json",
             "User-Agent": "sage",
@@ -147,7 +155,7 @@ class OpenAIClient:
                 if stream:
                     reply = await self._stream_once(body, deliver, started)
                 else:
-                    reply = read_reply(await self._post(body))
+                    reply = self._read(await self._post(body))
             except ModelError as error:
                 shown = on_token is not None and bool(delivered)
                 wait = None if shown else self._wait(error, attempt, started)
@@ -224,8 +232,8 @@ class OpenAIClient:
         self, body: bytes, deliver: Callable[[str], object], started: float
     ) -> ChatReply:
         session = await self._sessions.get()
-        reader = StreamReader()
-        decoder = EventDecoder()
+        reader = self._reader()
+        decoder = self._decoder()
         try:
             async with session.post(
                 self._chat_url, data=body, timeout=self._streaming, allow_redirects=False
@@ -255,10 +263,9 @@ class OpenAIClient:
             raise self._broken("body", str(error)) from error
         return reader.finish()
 
-    @staticmethod
-    def _unstreamed(body: bytes, deliver: Callable[[str], object]) -> ChatReply:
+    def _unstreamed(self, body: bytes, deliver: Callable[[str], object]) -> ChatReply:
         # Some servers ignore "stream" and answer in one piece: that is an answer too.
-        reply = read_reply(body)
+        reply = self._read(body)
         if reply.text:
             deliver(reply.text)
         return reply
