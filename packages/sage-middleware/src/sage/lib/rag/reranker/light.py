@@ -36,8 +36,9 @@ class LightReranker(RerankFunction):
     ``[0, 1]`` over the list, ``f`` the weighted mean of the features. Best with 20 to 100
     candidates. The defaults count only phrases and closeness, which BM25 does not see; they were
     set on Cranfield and English XQuAD together, where they add .007 and .011 to the nDCG@10 of
-    dense search and move BM25 and hybrid search by less than .001. A lower ``keep`` gains more
-    after dense search and loses after the others. ``benchmarks/rag/retrieval_quality.py`` measures
+    dense search and move BM25 and hybrid search (``auto``) by less than .001; hybrid search with
+    ``convex`` or ``rrf`` loses .002 on Cranfield. A lower ``keep`` gains more after dense search
+    and loses after the others. ``benchmarks/rag/retrieval_quality.py`` measures
     it again.
 
     Example:

@@ -57,6 +57,9 @@ class MultiQueryRetriever(Retriever):
     question is counted in the metric ``malformed``; the question itself is then searched alone. A
     model that fails raises ``ModelError``. Scores are 0 to 1: 1 for the first of every list.
 
+    The rules help with questions that ask several things at once. Where each question asks one
+    thing, plain hybrid search is better: on Cranfield nDCG@10 .436 against .418 with rules.
+
     ``embed`` functions are called from several threads.
 
     Source: A. Rackauckas, RAG-Fusion, arXiv 2402.03367, 2024.
