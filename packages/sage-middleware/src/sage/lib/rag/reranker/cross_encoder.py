@@ -82,7 +82,7 @@ class CrossEncoderReranker(RerankFunction):
             )
         except ImportError as error:
             raise MissingExtraError(
-                error.name or "transformers", "transformers", "CrossEncoderReranker"
+                error.name or "transformers", "hf", "CrossEncoderReranker"
             ) from error
         settings = self.config
         options = {"local_files_only": settings.local_files_only, "trust_remote_code": False}
