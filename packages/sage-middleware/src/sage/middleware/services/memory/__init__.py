@@ -12,9 +12,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sage.middleware.services.memory.rest.client import MemoryClient
-
     from sage.middleware.services.memory.memory_manager import MemoryManager
+    from sage.middleware.services.memory.rest.client import MemoryClient
     from sage.middleware.services.memory.service import MemoryService
 
 __all__ = ["MemoryClient", "MemoryManager", "MemoryService"]
