@@ -40,6 +40,7 @@ class SegmentCode(CodeWriter):
             self._line(1, "left = it.__length_hint__")
             self._line(1, "start = left()")
             depth = self._begin_linear(f"for v{node.id} in i:", "i = islice(it, most)")
+            self._stop_at(depth, "STOP")
             self._emit_consumers(node, depth, "continue")
             self._end_linear("start - left()")
             return self._finish("it, most", "start - left()")
@@ -49,11 +50,17 @@ class SegmentCode(CodeWriter):
             depth = self._begin_linear(loop + "i:", "i = islice(it, most)")
         else:
             depth = self._begin(loop + "islice(it, most):")
+        self._stop_at(depth, "STOP")
         self._line(depth, "n += 1")
         self._emit_consumers(node, depth, "continue")
         if self.linear:
             self._end_linear("n")
         return self._finish("it, most", "n")
+
+    def _stop_at(self, depth: int, flag: str) -> None:
+        """Leave the loop before the next record once the list ``flag`` is not empty."""
+        self._use(flag, flag)
+        self._line(depth, f"if {flag}: break")
 
     def can_bulk(self, node: Node) -> bool:
         """Whether a source only feeds one plain channel, so that items may move in lists."""
@@ -91,6 +98,8 @@ class SegmentCode(CodeWriter):
             )
         else:
             depth = self._begin(f"for {target} in {'batch' if counted else 'n'}:")
+        if not self.outputs:  # with outputs, an aborted channel stops the loop
+            self._stop_at(depth, "CANCELED")
         if counted:
             self._line(depth, "n += 1")
         self._emit_node(node, index, "x", depth, "continue")

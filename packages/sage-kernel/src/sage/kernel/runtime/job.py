@@ -50,7 +50,8 @@ class Job:
         self._left = 0
         self._error: BaseException | None = None
         self._observed = False
-        self._stop_sources = False
+        self.stop_flag: list[bool] = []
+        self.cancel_flag: list[bool] = []
         self._loop: Any = None
         self._services: Any = None
         self._dead_letters: Any = None
@@ -144,6 +145,7 @@ class Job:
             if self._status != states.CANCELING:
                 self._to(states.CANCELING)
                 self._wake.set()
+                self.cancel_flag.append(True)
                 self._stop_now()
                 for task in self._tasks:
                     task.abort()
@@ -228,7 +230,7 @@ class Job:
     @property
     def stopping(self) -> bool:
         """Sources stop pulling: the job fails or is canceled."""
-        return self._stop_sources
+        return bool(self.stop_flag)
 
     @property
     def paused(self) -> bool:
@@ -262,7 +264,7 @@ class Job:
         from concurrent.futures import CancelledError  # noqa: PLC0415 - where asyncio is anyway
 
         with self._lock:
-            if self._stop_sources:
+            if self.stop_flag:
                 coroutine.close()
                 raise ChannelAborted
             future = self.loop().submit(coroutine)
@@ -270,7 +272,7 @@ class Job:
         try:
             return future.result()
         except CancelledError:
-            if self._stop_sources:
+            if self.stop_flag:
                 raise ChannelAborted from None
             raise
         finally:
@@ -284,7 +286,7 @@ class Job:
             self._stop_now()
 
     def _stop_now(self) -> None:
-        self._stop_sources = True
+        self.stop_flag.append(True)
         self._resumed.set()
         for pull in list(self._pulls):
             pull.cancel()
@@ -318,7 +320,7 @@ class Job:
             parallelism=parallelism,
             config=self._graph.config,
             call_service=self._services.call if self._services is not None else None,
-            stopping=lambda: self._stop_sources,
+            stopping=lambda: bool(self.stop_flag),
             record_id=record_id,
         )
         if "context_key" in self._plan.flags[node.id] or node.kind == "process":

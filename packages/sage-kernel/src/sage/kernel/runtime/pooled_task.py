@@ -11,9 +11,11 @@ import threading
 from time import perf_counter, time
 from typing import Any
 
+from sage.common.errors import StepTimeoutError
+from sage.kernel.compiler import traits
 from sage.kernel.compiler.codegen import SegmentCode
 from sage.kernel.graph.model import DEFAULT_ROUTE, Node
-from sage.kernel.runtime.binding import Functions
+from sage.kernel.runtime.binding import Functions, TimedCall
 from sage.kernel.runtime.channel import ChannelAborted
 from sage.kernel.runtime.failure import SKIP, FailureHandler, TaskAbort, no_route
 from sage.kernel.runtime.gate import TIMER
@@ -359,14 +361,25 @@ class CountingTask(PooledTask):
 
 
 class VectorWorker(BatchWorker):
-    """Calls ``execute_batch`` (sync, or async on the job's loop)."""
+    """Calls ``execute_batch`` (sync, or async on the job's loop); a timeout is for one batch."""
+
+    def __init__(self, task: CountingTask, functions: Functions, handler: FailureHandler) -> None:
+        super().__init__(task, functions, handler)
+        self._timeout = self.node.options.timeout
+        self._execute = functions.instances[self.node.id][0].execute_batch
+        if self._timeout is not None and not is_async_batch(self._execute):
+            self._execute = TimedCall(self._execute, self._timeout, self.node.name)
+
+    def close(self) -> None:
+        if isinstance(self._execute, TimedCall):
+            self._execute.stop()
+        super().close()
 
     def call(self, items: list[Any]) -> list[tuple[bool, Any]]:
-        execute = self.functions.instances[self.node.id][0].execute_batch
         try:
-            result = execute(items)
+            result = self._execute(items)
             if hasattr(result, "__await__"):
-                result = self.task.job.loop().run(_awaited(result))
+                result = self.task.job.loop().run(_awaited(result, self._timeout))
             values = list(result)
             if len(values) != len(items):
                 raise ValueError(
@@ -374,17 +387,31 @@ class VectorWorker(BatchWorker):
                     f"{len(items)} items"
                 )
         except Exception as error:  # noqa: BLE001 - the task boundary
-            from sage.kernel.compiler.traits import has_effect  # noqa: PLC0415
-
-            if len(items) == 1 or has_effect(self.node):
+            if isinstance(error, TimeoutError) and not isinstance(error, StepTimeoutError):
+                error = self._late(error)
+            if len(items) == 1 or traits.has_effect(self.node):
                 return [(False, error)] * len(items)
             # A pure batch is computed again item by item, so that only the bad one is lost.
             return [self.call([item])[0] for item in items]
         return [(True, value) for value in values]
 
+    def _late(self, error: TimeoutError) -> Exception:
+        if self._timeout is None:
+            return error
+        message = f"step {self.node.name!r} did not finish a batch within {self._timeout} s"
+        return StepTimeoutError(message, step=self.node.name, timeout=self._timeout)
 
-async def _awaited(result: Any) -> Any:
-    return await result
+
+def is_async_batch(execute: Any) -> bool:
+    """Whether ``execute_batch`` is ``async def``."""
+    code = traits.code_of(execute)
+    return code is not None and bool(code.co_flags & traits.CO_COROUTINE)
+
+
+async def _awaited(result: Any, seconds: float | None) -> Any:
+    import asyncio  # noqa: PLC0415 - runs on the loop, where it is loaded
+
+    return await asyncio.wait_for(result, seconds)
 
 
 class VectorTask(CountingTask):
