@@ -322,6 +322,38 @@ def test_spans_of_cut_documents(run, tmp_path):
         assert scores["span_precision"]["mean"] > 0.1
 
 
+def test_a_run_that_never_began_is_not_in_the_way(run, rivers, tmp_path):
+    spec = PIPELINE.replace("rivers/corpus.jsonl", "none.jsonl")
+    (tmp_path / "p.yaml").write_text(spec, encoding="utf-8")
+    base = ("run", "p.yaml", "--dataset", rivers, "--sink", "out", "--out", "o")
+    code, shown = run(*base)
+    assert code != 0
+    assert "none.jsonl" in shown.err
+    (tmp_path / "p.yaml").write_text(PIPELINE, encoding="utf-8")
+    assert run(*base)[0] == 0
+    assert len(rows_of(tmp_path / "o")) == 10
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+def test_a_bar_is_drawn_on_a_terminal_only(rivers, tmp_path):
+    import pty
+
+    terminal, end = pty.openpty()
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", "import sys; from sage.common.cli import main; sys.exit(main())",
+             "eval", "run", "retrieval-bm25", "--dataset", str(rivers)],
+            cwd=tmp_path, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=end, text=True,
+        )  # fmt: skip
+        os.close(end)
+        seen = os.read(terminal, 65536).decode()
+    finally:
+        os.close(terminal)
+    assert done.returncode == 0
+    assert "\x1b[K" in seen
+    assert "\x1b" not in done.stdout
+
+
 def test_the_metrics_are_listed(run):
     code, shown = run("metrics", "--json")
     assert code == 0

@@ -111,7 +111,9 @@ def start(folder: Path, run: Mapping[str, Any], *, resume: bool) -> set[str]:
     """
     path = folder / RUN
     run = {"version": VERSION, **run}
-    if not path.is_file():
+    found = folder / RESULTS
+    # A run that ended before its first result holds nothing to keep.
+    if not path.is_file() or not found.is_file() or found.stat().st_size == 0:
         folder.mkdir(parents=True, exist_ok=True)
         _write(path, run)
         return set()
@@ -126,7 +128,7 @@ def start(folder: Path, run: Mapping[str, Any], *, resume: bool) -> set[str]:
                 f"{folder} cannot be resumed: its {key} was {earlier.get(key)!r}, now it is "
                 f"{value!r}; choose another --out"
             )
-    _drop_broken_end(folder / RESULTS)
+    _drop_broken_end(found)
     return {row["id"] for row in read_rows(folder)}
 
 
