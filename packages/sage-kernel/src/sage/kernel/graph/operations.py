@@ -19,7 +19,6 @@ from sage.kernel.graph.model import FunctionSpec
 from sage.kernel.graph.splits import make_splitter, predicates
 from sage.kernel.graph.steps import find_registered, is_coroutine_function, make_spec, pair
 
-
 BUILTINS: dict[str, Any] = {
     "builtin:pair": pair,
     "builtin:collapse": loops.collapse,
