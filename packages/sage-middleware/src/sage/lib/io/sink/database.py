@@ -171,11 +171,10 @@ class DatabaseSink(SinkFunction[Any]):
             return [self._write([row])[0] for row in rows]
 
     def _statement(self, row: Mapping[str, Any]) -> Any:
-        if self._engine.dialect.name == "postgresql":
-            from sqlalchemy.dialects.postgresql import insert
-        else:
-            from sqlalchemy.dialects.sqlite import insert
-        statement = insert(self._table)
+        from sqlalchemy.dialects import postgresql, sqlite
+
+        dialect: Any = postgresql if self._engine.dialect.name == "postgresql" else sqlite
+        statement = dialect.insert(self._table)
         changed = {name: statement.excluded[name] for name in row if name not in self._key}
         if self.config.on_conflict == "ignore" or not changed:
             return statement.on_conflict_do_nothing(index_elements=self._key)
