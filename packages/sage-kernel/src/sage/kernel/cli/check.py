@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
 import typer
 
 from sage.common.cli.output import ExitCode, JsonOption, OutputFormat, OutputOption, emit, error
 from sage.common.errors import GraphError
-from sage.kernel.cli.pipeline import check_program, is_program, read_pipeline, refuse_overrides
+from sage.kernel.cli.pipeline import (
+    Allow,
+    Arguments,
+    Config,
+    Settings,
+    Target,
+    check_program,
+    is_program,
+    read_pipeline,
+    refuse_overrides,
+)
 
 app = typer.Typer(add_completion=False)
 
 
 @app.command("check", context_settings={"allow_interspersed_args": False})
 def command(
-    target: Annotated[Path, typer.Argument(help="PIPELINE.yaml or app.py", show_default=False)],
-    arguments: Annotated[
-        list[str] | None, typer.Argument(help="Arguments of app.py", show_default=False)
-    ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="STEP.KEY=VALUE or config.KEY=VALUE; may be repeated."),
-    ] = None,
-    config: Annotated[
-        Path | None, typer.Option("--config", help="File with configuration of the steps.")
-    ] = None,
-    allow: Annotated[
-        list[str] | None,
-        typer.Option("--allow", help="Module whose operators the file may name; e.g. 'mypkg.*'."),
-    ] = None,
+    target: Target,
+    arguments: Arguments = None,
+    settings: Settings = None,
+    config: Config = None,
+    allow: Allow = None,
     output: OutputOption = OutputFormat.TABLE,
     as_json: JsonOption = False,
 ) -> int:

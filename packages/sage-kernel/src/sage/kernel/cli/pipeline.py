@@ -15,11 +15,29 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from sage.common.errors import ConfigError, NotFoundError
 
 SUFFIXES = (".yaml", ".yml", ".json")
+
+Target = Annotated[Path, typer.Argument(help="PIPELINE.yaml or app.py", show_default=False)]
+Arguments = Annotated[
+    list[str] | None, typer.Argument(help="Arguments of app.py", show_default=False)
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="STEP.KEY=VALUE or config.KEY=VALUE; may be repeated."),
+]
+Config = Annotated[
+    Path | None, typer.Option("--config", help="File with configuration of the steps.")
+]
+Allow = Annotated[
+    list[str] | None,
+    typer.Option("--allow", help="Module whose operators the file may name; e.g. 'mypkg.*'."),
+]
 
 
 def is_program(target: Path) -> bool:

@@ -12,29 +12,28 @@ from typing import Annotated, Any
 import typer
 
 from sage.common.cli.output import ExitCode, say
-from sage.kernel.cli.pipeline import is_program, read_pipeline, refuse_overrides
+from sage.kernel.cli.pipeline import (
+    Allow,
+    Arguments,
+    Config,
+    Settings,
+    Target,
+    is_program,
+    read_pipeline,
+    refuse_overrides,
+)
 
 app = typer.Typer(add_completion=False)
 
 
 @app.command("run", context_settings={"allow_interspersed_args": False})
 def command(
-    target: Annotated[Path, typer.Argument(help="PIPELINE.yaml or app.py", show_default=False)],
-    arguments: Annotated[
-        list[str] | None, typer.Argument(help="Arguments of app.py", show_default=False)
-    ] = None,
+    target: Target,
+    arguments: Arguments = None,
     watch: Annotated[bool, typer.Option("--watch", help="Show a live table of the steps.")] = False,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="STEP.KEY=VALUE or config.KEY=VALUE; may be repeated."),
-    ] = None,
-    config: Annotated[
-        Path | None, typer.Option("--config", help="File with configuration of the steps.")
-    ] = None,
-    allow: Annotated[
-        list[str] | None,
-        typer.Option("--allow", help="Module whose operators the file may name; e.g. 'mypkg.*'."),
-    ] = None,
+    settings: Settings = None,
+    config: Config = None,
+    allow: Allow = None,
 ) -> int:
     """Run a pipeline file or a Python program on this machine.
 
