@@ -4,7 +4,7 @@ from sage.lib.rag.promptor import (
     QAPromptor,
     SummarizationPromptor,
 )
-from sage.middleware.testing.promptors import PromptorSuite
+from sage.lib.testing.promptors import PromptorSuite
 
 SHOTS = [{"question": "Two and two?", "answer": "Four."}]
 
