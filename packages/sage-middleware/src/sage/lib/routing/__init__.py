@@ -1,0 +1,8 @@
+"""Routing: which way an item goes, and what is tried when a way fails."""
+
+from sage.lib.routing.conditional import ConditionalRouter
+from sage.lib.routing.fallback import FallbackHandler
+from sage.lib.routing.load_balancer import LoadBalancer
+from sage.lib.routing.sample import Sample
+
+__all__ = ["ConditionalRouter", "FallbackHandler", "LoadBalancer", "Sample"]
