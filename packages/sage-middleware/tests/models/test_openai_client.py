@@ -255,3 +255,11 @@ def test_errors_in_a_200_body_are_errors():
                 await client.chat(ASK, model="m")
 
     asyncio.run(run())
+
+
+def test_a_server_that_is_not_there_is_asked_for_in_words():
+    with ModelServer() as gone:
+        pass
+    error = failure(gone)
+    assert error.status is None
+    assert "is the server running, at this base_url?" in str(error)

@@ -355,4 +355,9 @@ def _proxy_for(scheme: str, host: str) -> str | None:
 
 def _reason(error: BaseException) -> str:
     text = str(error) or type(error).__name__
+    if isinstance(error, ConnectionRefusedError) or getattr(error, "os_error", None) is not None:
+        cause = getattr(error, "os_error", None) or error
+        text = (
+            f"{getattr(cause, 'strerror', None) or cause}; is the server running, at this base_url?"
+        )
     return f"the connection failed: {text}"
