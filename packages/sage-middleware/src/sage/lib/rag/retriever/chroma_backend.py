@@ -98,7 +98,7 @@ def _files(path: str) -> Any:
         import chromadb
         from chromadb.config import Settings
     except ImportError as error:
-        raise MissingExtraError("chromadb", "chromadb", "ChromaRetriever") from error
+        raise MissingExtraError("chromadb", "chroma", "ChromaRetriever") from error
     return chromadb.PersistentClient(str(folder), settings=Settings(anonymized_telemetry=False))
 
 
