@@ -71,7 +71,7 @@ class OllamaGenerator(RemoteGenerator):
             "tools": settings.tools,
             "keep_alive": settings.keep_alive,
             "think": settings.think,
-            "format": settings.format,
+            "format": self._schema if settings.format is None else settings.format,
             "options": settings.options or None,
         }
 

@@ -75,12 +75,16 @@ class OpenAIGenerator(RemoteGenerator):
 
     def _make_params(self) -> dict[str, Any]:
         settings = self.config
+        form = settings.response_format
+        if form is None and self._schema is not None:
+            named = {"name": settings.output.__name__, "schema": self._schema}
+            form = {"type": "json_schema", "json_schema": named}
         return {
             "temperature": settings.temperature,
             settings.max_tokens_field: settings.max_tokens,
             "tools": settings.tools,
             "tool_choice": settings.tool_choice,
-            "response_format": settings.response_format,
+            "response_format": form,
             "seed": settings.seed,
             "stop": settings.stop,
             "top_p": settings.top_p,

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from sage.common.config import Secret
-from sage.common.errors import ConfigError
+from sage.common.errors import ConfigError, ModelError
 from sage.lib.adapt import as_prompt
 from sage.lib.contracts import GenerationFunction, PromptLike
+from sage.lib.rag.generator.structured import read_output, schema_of
 from sage.lib.types import Answer, ChatMessage, Prompt, ToolCall, Usage
 
 if TYPE_CHECKING:
@@ -47,6 +48,9 @@ class RemoteConfig:
         max_retries: Attempts after the first.
         prices: USD per million tokens, ``{model: {"input": .., "output": .., "cached": ..}}``;
             without an entry for the model, ``Answer.cost`` is ``None``.
+        output: An attrs class: its JSON schema is sent with the request, and the reply becomes a
+            value of it in ``Answer.metadata["output"]``. A reply that does not fit is sent back to
+            the model once, with what is wrong.
     """
 
     model: str | None = None
@@ -67,6 +71,7 @@ class RemoteConfig:
     deadline: float | None = None
     max_retries: int = attrs.field(default=5, validator=attrs.validators.ge(0))
     prices: dict[str, dict[str, float]] = attrs.field(factory=dict)
+    output: Any = None
 
 
 class RemoteGenerator(GenerationFunction):
@@ -75,6 +80,7 @@ class RemoteGenerator(GenerationFunction):
     effect = True
     _client: OpenAIClient
     _model: str
+    _schema: dict[str, Any] | None = None
 
     def __init__(self, config: Any = None, **overrides: Any) -> None:
         super().__init__(config, **overrides)
@@ -82,6 +88,10 @@ class RemoteGenerator(GenerationFunction):
         name = type(self).__name__
         if settings.on_token is not None and not callable(settings.on_token):
             raise ConfigError(f"{name}: on_token must be callable, got {settings.on_token!r}")
+        if settings.output is not None:
+            if not isinstance(settings.output, type) or not attrs.has(settings.output):
+                raise ConfigError(f"{name}: output must be an attrs class, got {settings.output!r}")
+            self._schema = schema_of(settings.output)
         self._stream = settings.stream or settings.on_token is not None
         self._params = self._make_params()
         self._model = settings.model or ""
@@ -117,12 +127,59 @@ class RemoteGenerator(GenerationFunction):
         """Ask the model.
 
         Raises:
-            ModelError: The server failed, refused, or answered with nothing usable.
+            ModelError: The server failed, refused, or answered with nothing usable; with
+                ``kind="output"`` when the repaired reply does not fit ``output`` either.
             ItemError: The item is no prompt.
         """
         prompt = as_prompt(item)
-        reply = await self._ask([wire_message(message) for message in prompt.messages])
-        return answer_of(reply, prompt, self._model, self.config.prices)
+        messages = [wire_message(message) for message in prompt.messages]
+        reply = await self._ask(messages)
+        answer = answer_of(reply, prompt, self._model, self.config.prices)
+        if self.config.output is None or answer.tool_calls:
+            return answer
+        return await self._typed(answer, prompt, messages)
+
+    async def _typed(
+        self, answer: Answer, prompt: Prompt, messages: list[dict[str, Any]]
+    ) -> Answer:
+        kind = self.config.output
+        try:
+            return attrs.evolve(answer, metadata={"output": read_output(answer.text, kind)})
+        except ConfigError as error:
+            wrong = error.message
+        told = f"{wrong}. Reply again, with the corrected JSON object only."
+        again = answer_of(
+            await self._ask(
+                [
+                    *messages,
+                    {"role": "assistant", "content": answer.text},
+                    {"role": "user", "content": told},
+                ]
+            ),
+            prompt,
+            self._model,
+            self.config.prices,
+        )
+        try:
+            value = read_output(again.text, kind)
+        except ConfigError as error:
+            raise ModelError(
+                f"the model's reply does not fit {kind.__name__}, nor does its correction: "
+                f"{error.message}",
+                status=200,
+                kind="output",
+                retry_after=None,
+                retryable=False,
+                partial=again.text,
+            ) from error
+        return attrs.evolve(
+            again,
+            usage=_both(answer.usage, again.usage),
+            cost=_sum(answer.cost, again.cost),
+            latency=_sum(answer.latency, again.latency),
+            retries=answer.retries + again.retries,
+            metadata={"output": value, "repaired": wrong},
+        )
 
     def close(self) -> None:
         """Close the connections."""
@@ -136,6 +193,18 @@ class RemoteGenerator(GenerationFunction):
             on_token=self.config.on_token,
             **self._params,
         )
+
+
+def _sum(first: Any, second: Any) -> Any:
+    return None if first is None or second is None else first + second
+
+
+def _both(first: Usage, second: Usage) -> Usage:
+    return Usage(
+        input_tokens=_sum(first.input_tokens, second.input_tokens),
+        output_tokens=_sum(first.output_tokens, second.output_tokens),
+        cached_tokens=_sum(first.cached_tokens, second.cached_tokens),
+    )
 
 
 def answer_of(
