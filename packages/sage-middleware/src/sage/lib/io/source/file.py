@@ -1,7 +1,8 @@
-"""``FileSource``: questions, records or documents from a text, JSONL or CSV file."""
+"""``FileSource``: questions, records or documents from text, JSONL, CSV or Parquet files."""
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
@@ -18,12 +19,14 @@ from sage.lib.types import Query
 
 
 class FileSource(SourceFunction[Any]):
-    """Reads a file record by record.
+    """Reads a file, or all files that match a glob, record by record.
 
     A line of a text file that is not blank is one record; JSONL has one object (or string) per
     line; CSV and TSV have a header line. By default each record becomes a ``Query``: a string is
     the question; an object gives ``query``, ``question``, ``text`` or ``input``, and optionally
-    ``id`` and ``answers``. A record without ``id`` gets ``NAME:LINE``.
+    ``id`` and ``answers``. A record without ``id`` gets ``NAME:LINE``. A Parquet file (extra
+    ``parquet``) has one record per row. With a glob the files come in the order of their paths, and
+    ``NAME`` is the path below the folder that the glob starts from.
 
     Example:
         >>> env.from_source(FileSource, {"file_path": "data/questions.txt", "batch_size": 10})
@@ -34,10 +37,11 @@ class FileSource(SourceFunction[Any]):
         """Settings.
 
         Attributes:
-            file_path: The file; relative to the working directory.
+            file_path: The file, or a glob such as ``data/**/*.jsonl``; relative to the working
+                directory.
             batch_size: Records read and parsed ahead at a time. The items are still handed on one
                 by one; at most this many are read before they are wanted.
-            format: ``txt``, ``jsonl``, ``csv`` or ``tsv``; default: by the ending.
+            format: ``txt``, ``jsonl``, ``csv``, ``tsv`` or ``parquet``; default: by the ending.
             encoding: Of the file. A byte-order mark is skipped.
             limit: Most items; default: all.
             item_type: What to make of a record: ``query`` (a ``Query``), ``record`` (the string or
@@ -63,7 +67,11 @@ class FileSource(SourceFunction[Any]):
     def __init__(self, config: Any = None, **overrides: Any) -> None:
         super().__init__(config, **overrides)
         self._path = Path(self.config.file_path).expanduser()
-        self._format = format_of(self._path, self.config.format)
+        # A file whose name only looks like a glob is that file.
+        self._is_glob = glob.has_magic(str(self._path)) and not self._path.exists()
+        self._base: Path | None = None
+        if not self._is_glob or self.config.format is not None:
+            format_of(self._path, self.config.format)
         self._offset = 0
         self._skip = 0
 
@@ -83,14 +91,33 @@ class FileSource(SourceFunction[Any]):
             InputFileError: Names file and line.
         """
         settings = self.config
-        records = read_records(self._path, self._format, settings.encoding)
-        wanted = islice(records, self._skip, settings.limit)
+        wanted = islice(self._records(), self._skip, settings.limit)
         self._offset = self._skip
         while chunk := list(islice(wanted, settings.batch_size)):
-            for record in chunk:
+            for path, record in chunk:
+                self._path = path
                 item = self._item(record)
                 self._offset += 1
                 yield item
+
+    def _records(self) -> Iterator[tuple[Path, Record]]:
+        paths = [self._path]
+        if self._is_glob:
+            pattern = self._path.as_posix()
+            self._base = _fixed(self._path)
+            inner = self._path.relative_to(self._base).as_posix()
+            paths = sorted(path for path in self._base.glob(inner) if path.is_file())
+            if not paths:
+                raise InputFileError(
+                    f"no file matches {pattern!r}; relative paths start at the working directory "
+                    f"{str(Path.cwd())!r}",
+                    path=pattern,
+                    line=None,
+                )
+        for path in paths:
+            fmt = format_of(path, self.config.format)
+            for record in read_records(path, fmt, self.config.encoding):
+                yield path, record
 
     def _item(self, record: Record) -> Any:
         line, value = record
@@ -150,7 +177,14 @@ class FileSource(SourceFunction[Any]):
         return str(value.get("id", "")) if isinstance(value, Mapping) else ""
 
     def _line_id(self, line: int) -> str:
-        return f"{self._path.stem}:{line}"
+        if self._base is None:
+            return f"{self._path.stem}:{line}"
+        return f"{self._path.relative_to(self._base).as_posix()}:{line}"
+
+
+def _fixed(pattern: Path) -> Path:
+    """The folder of a glob that has no wildcard."""
+    return next(parent for parent in pattern.parents if not glob.has_magic(str(parent)))
 
 
 def _with_id(query: Query, identity: str) -> Query:

@@ -1,4 +1,4 @@
-"""Records of a text file: ``(line number, value)`` from txt, jsonl and csv."""
+"""Records of a text file: ``(line number, value)`` from txt, jsonl, csv and parquet."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import IO, Any
 
 import orjson
 
-from sage.common.errors import ConfigError
+from sage.common.errors import ConfigError, MissingExtraError
 from sage.lib.errors import InputFileError
 
 Record = tuple[int, Any]
@@ -23,6 +23,7 @@ SUFFIXES = {
     ".ndjson": "jsonl",
     ".csv": "csv",
     ".tsv": "tsv",
+    ".parquet": "parquet",
 }
 
 
@@ -33,15 +34,15 @@ def format_of(path: Path, given: str | None) -> str:
         ConfigError: The format is unknown, or cannot be told from the ending.
     """
     if given is not None:
-        if given not in READERS:
-            raise ConfigError(f"format must be one of {', '.join(sorted(READERS))}, got {given!r}")
+        if given not in FORMATS:
+            raise ConfigError(f"format must be one of {', '.join(FORMATS)}, got {given!r}")
         return given
     try:
         return SUFFIXES[path.suffix.lower()]
     except KeyError:
         raise ConfigError(
             f"cannot tell the format of {str(path)!r} from its ending; set format to one of "
-            f"{', '.join(sorted(READERS))}"
+            f"{', '.join(FORMATS)}"
         ) from None
 
 
@@ -51,6 +52,9 @@ def read_records(path: Path, fmt: str, encoding: str) -> Iterator[Record]:
     Raises:
         InputFileError: The file is missing or unreadable, or a line is broken; names both.
     """
+    if fmt == "parquet":
+        yield from _parquet(path)
+        return
     # A byte-order mark is no part of the first line.
     codec = "utf-8-sig" if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding
     try:
@@ -65,6 +69,27 @@ def read_records(path: Path, fmt: str, encoding: str) -> Iterator[Record]:
             f"directory {str(Path.cwd())!r}",
             path=str(path),
             line=None,
+        ) from error
+
+
+def _parquet(path: Path) -> Iterator[Record]:
+    try:
+        import pyarrow as pa
+        from pyarrow import parquet
+    except ImportError as error:
+        raise MissingExtraError("pyarrow", "parquet", "reading Parquet files") from error
+    number = 0
+    try:
+        with parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=1_024):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield number, row
+    except (OSError, pa.ArrowException) as error:
+        raise InputFileError(
+            f"{path}, row {number + 1}: not readable as Parquet: {error}",
+            path=str(path),
+            line=number + 1,
         ) from error
 
 
@@ -154,3 +179,5 @@ READERS: dict[str, Callable[[IO[str], Path], Iterator[Record]]] = {
     "csv": _csv,
     "tsv": _tsv,
 }
+
+FORMATS = (*sorted(READERS), "parquet")
