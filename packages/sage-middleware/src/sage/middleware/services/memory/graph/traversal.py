@@ -59,17 +59,16 @@ def k_hop(row: RowOf, start: int, hops: int, limit: int | None = None) -> list[i
     front = set(row(start))
     front.discard(start)
     found, seen = list(front), front | {start}
-    for _ in range(hops - 1):
+    for left in range(hops - 1, 0, -1):
         if limit is not None and len(found) >= limit:
             break
-        further: set[int] = set()
-        for node in front:
-            further.update(row(node))
+        further = set().union(*map(row, front))
         further -= seen
         if not further:
             break
         found += further
-        seen |= further
+        if left > 1:
+            seen |= further
         front = further
     return found if limit is None else found[:limit]
 

@@ -59,7 +59,8 @@ class NodeVectors:
                 f"the embedding model makes {len(vector)} elements, the collection has "
                 f"{matrix.shape[1]}"
             )
-        scores = matrix @ vector
+        # Not `@`: see vdb.metrics.scores.
+        scores = np.einsum("ij,j->i", matrix, vector)
         best = np.argsort(-scores, kind="stable")[:topk]
         return numbers[best], scores[best], len(numbers)
 

@@ -94,6 +94,9 @@ class Database:
         try:
             self._prepare(migrations)
             self._monitor = self._connect()
+            # Cursors that are kept: making one costs more than the short statements themselves.
+            self._version = self._monitor.cursor()
+            self._turns = self._writer.cursor()
         except BaseException:
             self._writer.close()
             raise
@@ -277,7 +280,7 @@ class Database:
                 try:
                     if not wait:
                         self._writer.execute("PRAGMA busy_timeout=0")
-                    self._writer.execute("BEGIN IMMEDIATE")
+                    self._turns.execute("BEGIN IMMEDIATE")
                 except sqlite3.Error as exc:
                     raise self._explain(exc) from exc
                 finally:
@@ -296,7 +299,7 @@ class Database:
         try:
             if self.before_commit is not None:
                 self.before_commit()
-            self._writer.execute("COMMIT")
+            self._turns.execute("COMMIT")
         except sqlite3.Error as exc:
             raise self._explain(exc) from exc
 
@@ -342,7 +345,7 @@ class Database:
         """A number that changes when anyone, this handle included, has committed."""
         with self._watch:
             self._check_open()
-            version: int = self._monitor.execute("PRAGMA data_version").fetchone()[0]
+            version: int = self._version.execute("PRAGMA data_version").fetchone()[0]
             return version
 
     # -- upkeep ----------------------------------------------------------------------------------

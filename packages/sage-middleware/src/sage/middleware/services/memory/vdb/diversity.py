@@ -46,5 +46,6 @@ def diversify(
         choice = int(np.argmax(np.where(free, value, -np.inf)))
         picked.append(choice)
         free[choice] = False
-        nearest = np.maximum(nearest, unit @ unit[choice])
+        # Not `@`: see metrics.scores.
+        nearest = np.maximum(nearest, np.einsum("ij,j->i", unit, unit[choice]))
     return np.array(picked, np.int64)
