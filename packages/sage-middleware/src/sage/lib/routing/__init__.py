@@ -4,5 +4,6 @@ from sage.lib.routing.conditional import ConditionalRouter
 from sage.lib.routing.fallback import FallbackHandler
 from sage.lib.routing.load_balancer import LoadBalancer
 from sage.lib.routing.sample import Sample
+from sage.lib.routing.throttle import Throttle
 
-__all__ = ["ConditionalRouter", "FallbackHandler", "LoadBalancer", "Sample"]
+__all__ = ["ConditionalRouter", "FallbackHandler", "LoadBalancer", "Sample", "Throttle"]
