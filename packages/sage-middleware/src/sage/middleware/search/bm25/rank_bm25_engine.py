@@ -45,9 +45,7 @@ class RankBM25Engine:
         try:
             from rank_bm25 import BM25Okapi  # noqa: PLC0415  (an extra)
         except ImportError as exc:
-            raise MissingExtraError(
-                "rank_bm25", "rank-bm25", "The BM25 engine 'rank-bm25'"
-            ) from exc
+            raise MissingExtraError("rank_bm25", "eval", "The BM25 engine 'rank-bm25'") from exc
         self._okapi = BM25Okapi
         self._options = {
             "k1": k1,
