@@ -78,9 +78,11 @@ class HFDatasetBatch(BatchFunction[Any]):
             MissingExtraError: The package ``datasets`` is not installed.
         """
         rows = self._rows()
-        if self._skip:
-            rows = rows.skip(self._skip)
         self._offset = self._skip
+        if self._skip:
+            if hasattr(rows, "__len__") and self._skip >= len(rows):
+                return
+            rows = rows.skip(self._skip)
         for row in rows:
             if self.config.limit is not None and self._offset >= self.config.limit:
                 return
