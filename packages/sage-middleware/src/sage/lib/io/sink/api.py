@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import aiohttp
 import attrs
 import orjson
 
@@ -23,10 +22,10 @@ from sage.lib.errors import ItemError
 from sage.lib.io.sink.natural_batches import NaturalBatches
 from sage.lib.io.sink.writers import json_bytes
 from sage.middleware.models.retry import RETRIED_STATUSES, RetryRule, retry_after_of
-from sage.middleware.models.sessions import LoopSessions
 
 if TYPE_CHECKING:
     from sage.api.context import RuntimeContext
+    from sage.middleware.models.sessions import LoopSessions
 
 
 class DeliveryError(ServiceError):
@@ -111,6 +110,11 @@ class APISink(SinkFunction[Any]):
         Raises:
             ConfigError: A variable that is referred to is not set.
         """
+        # aiohttp takes a fifth of a second to import: only pipelines that send pay for it.
+        import aiohttp  # noqa: PLC0415
+
+        from sage.middleware.models.sessions import LoopSessions  # noqa: PLC0415
+
         settings = self.config
         headers = {name: _secret(value) for name, value in settings.headers.items()}
         headers["Content-Type"] = "application/json"
@@ -187,6 +191,8 @@ class APISink(SinkFunction[Any]):
         self, body: bytes, headers: dict[str, str]
     ) -> tuple[DeliveryError | None, str | None, float | None]:
         """Why it failed, its kind for ``RetryRule`` (``None``: not to be tried again), wait."""
+        import aiohttp  # noqa: PLC0415
+
         assert self._sessions is not None
         settings = self.config
         shown = urlsplit(settings.url)._replace(query="").geturl()  # queries hold keys
