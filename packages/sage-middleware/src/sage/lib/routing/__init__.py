@@ -4,6 +4,14 @@ from sage.lib.routing.conditional import ConditionalRouter
 from sage.lib.routing.fallback import FallbackHandler
 from sage.lib.routing.load_balancer import LoadBalancer
 from sage.lib.routing.sample import Sample
+from sage.lib.routing.semantic import SemanticRouter
 from sage.lib.routing.throttle import Throttle
 
-__all__ = ["ConditionalRouter", "FallbackHandler", "LoadBalancer", "Sample", "Throttle"]
+__all__ = [
+    "ConditionalRouter",
+    "FallbackHandler",
+    "LoadBalancer",
+    "Sample",
+    "SemanticRouter",
+    "Throttle",
+]
