@@ -10,9 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sage.middleware.services.memory.errors import CollectionDamagedError, CollectionLockedError
+from sage.middleware.services.memory.errors import (
+    CollectionDamagedError,
+    CollectionLockedError,
+    DuplicateIdError,
+    EmbeddingMismatchError,
+    InvalidInputError,
+)
 from sage.middleware.services.memory.memory_manager import MemoryManager
+from sage.middleware.services.memory.vdb.embedder import Embedder
 from sage.middleware.testing.memory_backend import DIM, KeywordModel
+from sage.middleware.utils.embedding.embedding_api import apply_embedding_model
 
 SECRET = "Xylophone-7731"
 
@@ -244,3 +252,47 @@ def test_optimize_gives_back_the_space(manager: MemoryManager, clustered: np.nda
     assert report["bytes"] > 9000 * (64 * 4 + 300)
     assert answers(rows, clustered) == expected
     assert rows.info()["deleted_slots"] == 0
+
+
+def test_the_first_model_that_embeds_is_the_collections(tmp_path):
+    with MemoryManager(tmp_path) as manager:
+        rows = manager.create_collection("rows", dim=DIM)
+        rows.insert("ready", id="r", vector=np.eye(DIM)[0])
+        rows.use_model(KeywordModel("keywords"))
+        rows.retrieve("ready")
+        assert rows.embedding_fingerprint is None
+        with pytest.raises(DuplicateIdError):
+            rows.insert("again", id="r")
+        assert rows.embedding_fingerprint is None
+        rows.insert("embedded")
+        assert rows.embedding_fingerprint == Embedder(KeywordModel("keywords")).fingerprint
+    with (
+        MemoryManager(tmp_path) as manager,
+        pytest.raises(EmbeddingMismatchError),
+    ):
+        manager.connect_collection("rows", embedding_model=apply_embedding_model("mock", dim=DIM))
+
+
+def test_two_handles_cannot_settle_two_models(tmp_path):
+    with MemoryManager(tmp_path) as one, MemoryManager(tmp_path) as other:
+        first = one.create_collection("rows", dim=DIM)
+        second = other.connect_collection("rows")
+        first.use_model(KeywordModel("keywords"))
+        second.use_model(apply_embedding_model("mock", dim=DIM))
+        first.insert("of the first")
+        with pytest.raises(EmbeddingMismatchError):
+            second.insert("of the second")
+        assert len(second) == 1
+
+
+def test_an_index_filter_that_raises_is_named_and_nothing_is_written(tmp_path):
+    with MemoryManager(tmp_path) as manager:
+        rows = manager.create_collection("rows", embedding_model=KeywordModel("keywords"))
+        rows.insert("one", {"year": 1})
+        with pytest.raises(InvalidInputError, match=r"'bad'.*KeyError"):
+            rows.create_index("bad", metadata_filter_func=lambda m: m["month"] == 1)
+        assert rows.list_indexes() == []
+        rows.create_index("years", metadata_filter_func=lambda m: m["year"] == 1)
+        with pytest.raises(InvalidInputError, match=r"'years'.*KeyError"):
+            rows.insert("two")
+        assert len(rows) == 1

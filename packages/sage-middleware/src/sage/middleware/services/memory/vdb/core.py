@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from sage.middleware.services.memory.errors import DimensionError, InvalidInputError
 from sage.middleware.services.memory.memory_collection.base_collection import (
     BaseMemoryCollection,
@@ -141,6 +143,24 @@ class VdbCore(BaseMemoryCollection):
         if view.count and "vectors" not in view.generation.parts and self.dim is not None:
             self._store.attach_vectors(view, self._settings["dim"])
         return view
+
+    def _settle_model(self, change: Change) -> None:
+        """The first model that embeds texts is the model of a collection made without one.
+
+        Raises:
+            EmbeddingMismatchError: Another writer settled another one.
+        """
+        (row,) = change.connection.execute(
+            "SELECT value FROM settings WHERE key = 'fingerprint'"
+        ).fetchall()
+        settled = orjson.loads(row[0])
+        if settled is None:
+            write_settings(
+                self._store.database,
+                {"fingerprint": self._embedder.fingerprint, "model": self._embedder.spec},
+            )
+        else:
+            self._embedder.check(settled)
 
     def _settle_dim(self, change: Change, dim: int) -> None:
         """The first vectors decide the dimension of a collection made without one.

@@ -186,7 +186,11 @@ class Indexes:
     def _decide_all(change: Change, name: str, callable_filter: MetadataFilter) -> None:
         c = change.connection
         rows = c.execute("SELECT slot, meta FROM rows").fetchall()
-        accepted = [(name, slot) for slot, meta in rows if callable_filter(orjson.loads(meta))]
+        accepted = [
+            (name, slot)
+            for slot, meta in rows
+            if _accepts(name, callable_filter, orjson.loads(meta))
+        ]
         c.executemany("INSERT INTO members VALUES (?, ?)", accepted)
 
     # -- following writes ------------------------------------------------------------------------
@@ -208,7 +212,11 @@ class Indexes:
             if decide is not None:
                 c.executemany(
                     "INSERT INTO members VALUES (?, ?)",
-                    [(spec.name, start + i) for i, m in enumerate(metadatas) if decide(dict(m))],
+                    [
+                        (spec.name, start + i)
+                        for i, m in enumerate(metadatas)
+                        if _accepts(spec.name, decide, dict(m))
+                    ],
                 )
             elif metadatas and spec.complete:
                 self._put(change, attrs.evolve(spec, complete=False))
@@ -250,3 +258,19 @@ class Indexes:
         mask.extend(bits)
         parts[key] = (view.seq, mask)
         return mask
+
+
+def _accepts(index: str, decide: MetadataFilter, metadata: dict[str, Any]) -> bool:
+    """What a user's callable says.
+
+    Raises:
+        InvalidInputError: It raised; the transaction is undone.
+    """
+    try:
+        return bool(decide(metadata))
+    except Exception as exc:
+        raise InvalidInputError(
+            f"the filter of index {index!r} raised {type(exc).__name__}: {exc} for a row with the "
+            f"metadata {metadata!r}; nothing was changed. Not every row has every field: use "
+            "metadata.get(field)"
+        ) from exc

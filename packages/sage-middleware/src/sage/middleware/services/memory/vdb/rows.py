@@ -26,6 +26,7 @@ class Batch:
         metadatas: What columns and callables see: plain JSON values.
         vectors: As they are written to the file, or ``None`` for a collection of texts.
         times: Seconds since 1970 of the write.
+        embedded: The collection's model made the vectors just now; they did not come ready.
     """
 
     ids: list[str]
@@ -34,6 +35,7 @@ class Batch:
     json: list[str]
     vectors: FloatArray | None
     times: list[float]
+    embedded: bool = False
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from sage.middleware.services.memory.errors import InvalidInputError
+from sage.middleware.services.memory.memory_collection.base_collection import read_settings
 from sage.middleware.services.memory.vdb import filters
 from sage.middleware.services.memory.vdb.core import VdbCore
 from sage.middleware.services.memory.vdb.filters import Where
@@ -168,9 +169,9 @@ class Writes(VdbCore):
 
         def work(change: Change) -> tuple[Batch, list[int]]:
             rows = change.require(wanted)
-            return self._changed(change, rows, new_texts, checked, ready, merge), [
-                r.slot for r in rows
-            ]
+            batch = self._changed(change, rows, new_texts, checked, ready, merge)
+            batch.embedded = ready is not None and vectors is None
+            return batch, [r.slot for r in rows]
 
         self._apply(work)
 
@@ -270,6 +271,7 @@ class Writes(VdbCore):
             json=json,
             vectors=self._vectors(checked, vectors, len(checked)) if checked else None,
             times=[time.time()] * len(checked),
+            embedded=vectors is None and self.dim is not None,
         )
 
     def _vectors(self, texts: Sequence[str], vectors: Any, rows: int) -> FloatArray | None:
@@ -307,6 +309,8 @@ class Writes(VdbCore):
                         f"collection {self.name!r} got its dimension from another writer just "
                         "now: give vectors"
                     )
+                if batch.embedded and self.embedding_fingerprint is None:
+                    self._settle_model(change)
                 change.append(batch)
                 metadatas = batch.metadatas
             if change.max_rows is not None or change.max_age is not None:
@@ -315,5 +319,7 @@ class Writes(VdbCore):
             return len(change.commit.killed)
 
         killed: int = self._store.change(work)
+        if self._embedder and self._settings["fingerprint"] is None:
+            self._settings = read_settings(self._store.database)
         self._after_write()
         return killed
