@@ -158,7 +158,7 @@ class GraphWalks:
         seed: NodeKey | Mapping[NodeKey, float] | None = None,
         *,
         damping: float = 0.85,
-        eps: float = 5e-5,
+        eps: float = 3e-5,
         exact: bool = False,
         direction: Direction = "out",
         type: Types = None,  # noqa: A002
