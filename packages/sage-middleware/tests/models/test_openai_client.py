@@ -155,7 +155,7 @@ def test_tool_calls_come_whole_from_replies_and_streams():
 
 
 def test_the_client_does_not_limit_calls_in_flight(server):
-    server.latency = 0.3
+    server.together = 150  # nobody is answered before all of them are there
 
     async def run():
         client = OpenAIClient(server.url)

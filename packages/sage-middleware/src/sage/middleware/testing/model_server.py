@@ -62,6 +62,7 @@ class ModelServer:
         faults: One entry used up per request, in order: a status or one of ``FAULTS``.
         retry_after: What 429 and 503 say, in seconds.
         api_key: When set, requests without it get 401.
+        together: No answer before this many requests are in flight at once.
 
     Attributes:
         url: Base URL, ends in ``/v1``.
@@ -78,8 +79,11 @@ class ModelServer:
         faults: Iterable[str] = (),
         retry_after: float = 0.05,
         api_key: str | None = None,
+        together: int = 1,
         port: int = 0,
     ) -> None:
+        self.together = together
+        self._gathered: asyncio.Event | None = None
         self.latency = latency
         self.token_latency = token_latency
         self.answer = answer or best_sentence
@@ -179,7 +183,12 @@ class ModelServer:
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         self.in_flight += 1
         self.max_in_flight = max(self.max_in_flight, self.in_flight)
+        if self._gathered is None:
+            self._gathered = asyncio.Event()
+        if self.in_flight >= self.together:
+            self._gathered.set()
         try:
+            await self._gathered.wait()
             return await self._answer(request)
         finally:
             self.in_flight -= 1
