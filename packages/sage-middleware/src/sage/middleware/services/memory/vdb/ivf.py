@@ -27,7 +27,8 @@ _ROUNDS = 8
 _SAMPLE_PER_GROUP = 40
 _BLOCK_ROWS = 8192
 _TAIL_SHARE = 0.1
-_PROBED_SHARE = 0.06
+# At .06, 600,000 rows in 2,500 groups: recall@10 .893; what is lost lies in groups not probed.
+_PROBED_SHARE = 0.12
 _LEAST_PROBED = 16
 
 
