@@ -52,7 +52,8 @@ class Inlined:
 
     Attributes:
         text: An expression, or one statement for sinks, over placeholders of the parameters.
-        names: Names it uses besides -> objects they stand for (cells and dictionaries).
+        names: Names it uses besides -> objects they stand for: dictionaries of globals, and cells,
+            which the generated function gets as its own closure.
     """
 
     __slots__ = ("names", "text")
@@ -198,7 +199,7 @@ def _paste(
             if node.id in cells:
                 name = f"cell{label}_{node.id}"
                 names[name] = cells[node.id]
-                return ast.Attribute(ast.Name(name, ast.Load()), "cell_contents", node.ctx)
+                return ast.Name(name, node.ctx)
             name = f"globals{label}"
             names[name] = function.__globals__
             return ast.Subscript(ast.Name(name, ast.Load()), ast.Constant(node.id), node.ctx)

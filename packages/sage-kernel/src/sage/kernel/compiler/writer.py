@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import sys
 from functools import lru_cache
+from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any
 
 from sage.kernel.compiler.model import ChannelPlan, ExecutionGraph, SegmentPlan
 from sage.kernel.graph.model import DEAD_LETTER, Node
 
 if TYPE_CHECKING:
-    from types import CodeType
-
     from sage.kernel.compiler.inline import Inlined
+
+CELL = "cell"
+"""Names of variables of enclosing functions start with this; see ``compiler.inline``."""
 
 _unpublished: dict[str, str] = {}
 
@@ -24,10 +26,10 @@ class Generated:
     """Source text and what it needs.
 
     Attributes:
-        source: Text of a module that defines ``make(env)`` returning the function. counters: Names
-        of the counters the function adds to ``K``, in order. guards: Line number -> (node id,
-        variable of its input, variable of its key or ``None``), for
-            the calls of a linear chain.
+        source: Text of a module that defines ``make(env)`` returning the function.
+        counters: Names of the counters the function adds to ``K``, in order.
+        guards: Line number -> (node id, variable of its input, variable of its key or ``None``),
+            for the calls of a linear chain.
     """
 
     __slots__ = ("counters", "guards", "source")
@@ -44,7 +46,8 @@ class CodeWriter:
     """Writes the functions of one segment.
 
     Args:
-        plan: The execution graph. segment: The segment.
+        plan: The execution graph.
+        segment: The segment.
         inlined: Bodies of steps, by node id, where they may be inlined.
         profile: Time every call (``T``, ``obs`` per node) instead of none.
         lineage: Record the input position of every output (segments that are not one-to-one).
@@ -73,6 +76,7 @@ class CodeWriter:
         self.parents = lineage and bool(self.outputs) and not self.one_to_one and not self.gated
         self.lines: list[str] = []
         self.names: dict[str, str] = {}
+        self.cells: set[str] = set()
         self.counters: list[str] = []
         self.linear = False
         self.expanding = 0
@@ -120,7 +124,10 @@ class CodeWriter:
         inline = self.inlined.get(node.id)
         if inline is not None and not self.profile:
             for name in inline.names:
-                self._use(name, name)
+                if name.startswith(CELL):
+                    self.cells.add(name)
+                else:
+                    self._use(name, name)
             return inline.with_arguments(*args)
         function = f"f{node.id}"
         self._use(function, f"F[{node.id}]")
@@ -244,6 +251,7 @@ class CodeWriter:
             for name in sorted(self.names)
             if name != self.names[name]
         ]
+        text += [f"    {name} = None" for name in sorted(self.cells)]
         text.append(f"    {define} run({args}, {bound}):")
         text += start
         first = len(text) + 1
@@ -274,7 +282,12 @@ def load(generated: Generated, env: dict[str, Any], name: str) -> Any:
         publish_sources()
     scope: dict[str, Any] = {}
     exec(code, scope)  # noqa: S102 - source written by this module, values passed by name
-    return scope["make"](env)
+    run = scope["make"](env)
+    free = run.__code__.co_freevars
+    if free:  # variables of inlined functions: the same cells as those functions have
+        cells = tuple(env[cell] for cell in free)
+        run = FunctionType(run.__code__, run.__globals__, "run", run.__defaults__, cells)
+    return run
 
 
 @lru_cache(maxsize=256)
