@@ -8,9 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sage.api.retry import RetryPolicy
-from sage.common.errors import GraphError, JobCanceledError, ModelError
-from sage.kernel.graph.model import FunctionSpec, StepOptions
-from sage.kernel.runtime.policy import Decision, ErrorPolicy, next_delay, retry_after
+from sage.common.errors import JobCanceledError, ModelError
+from sage.kernel.runtime.policy import next_delay, retry_after
 
 
 def test_attempts_are_counted_in_total():
@@ -35,10 +34,8 @@ def test_only_the_named_exceptions_are_retried():
     assert next_delay(policy, 1, ConnectionResetError()) is not None
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(1), JobCanceledError("x")])
-def test_the_end_of_the_job_is_never_retried_or_skipped(error):
-    policy = ErrorPolicy(RetryPolicy(), "skip")
-    assert policy.decide(1, error) == Decision("fail")
+def test_the_end_of_the_job_is_never_retried():
+    assert next_delay(RetryPolicy(), 1, JobCanceledError("x")) is None
 
 
 class Response:
@@ -68,18 +65,3 @@ def test_nonsense_from_the_server_is_ignored(value):
     assert retry_after(HttpError(Response(retry_after=value))) is None
     assert retry_after(HttpError(None)) is None
     assert retry_after(ValueError()) is None
-
-
-def test_policies_of_step_options():
-    assert ErrorPolicy.of(StepOptions()).trivial
-    assert ErrorPolicy.of(StepOptions(on_error="skip")).decide(1, ValueError()).action == "skip"
-    retried = ErrorPolicy.of(StepOptions(retry=1, on_error="dead_letter"))
-    assert not retried.trivial
-    assert retried.decide(1, ValueError(), lambda: 0.0).action == "retry"
-    assert retried.decide(2, ValueError()) == Decision("dead_letter")
-    spec = FunctionSpec(str)
-    fallback = ErrorPolicy.of(StepOptions(on_error=spec))
-    assert fallback.decide(1, ValueError()).action == "fallback"
-    assert fallback.fallback is spec
-    with pytest.raises(GraphError, match="on_error must be 'fail', 'skip', 'dead_letter'"):
-        ErrorPolicy.of(StepOptions(on_error="ignore"))

@@ -1,21 +1,14 @@
-"""What to do about one failed call: try again, drop it, write it down, take the fallback, or stop.
+"""When a failed call may be tried again, and when at the earliest.
 
-Pure decisions; the runtime sleeps, calls and writes. Successor: ``sage.kernel.runtime.deadletter``.
+Pure: the runtime sleeps and calls. Successor: ``sage.kernel.runtime.failure``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Protocol
 
-from sage.api.retry import RetryPolicy
-from sage.common.errors import GraphError, JobCanceledError
-from sage.kernel.graph.model import FunctionSpec, StepOptions
-
-Action = Literal["retry", "fail", "skip", "dead_letter", "fallback"]
-
-ACTIONS: Final = ("fail", "skip", "dead_letter")
-"""Values of ``on_error`` that are words; anything else is a fallback operator."""
+from sage.common.errors import JobCanceledError
 
 
 class Backoff(Protocol):
@@ -97,93 +90,3 @@ def next_delay(
     delay = policy.delay(attempt, error, rng)
     asked = retry_after(error)
     return delay if asked is None else max(delay, asked)
-
-
-class Decision:
-    """What to do now.
-
-    Attributes:
-        action: One of ``Action``.
-        delay: Seconds to wait first; 0 unless ``action`` is ``"retry"``.
-    """
-
-    __slots__ = ("action", "delay")
-
-    def __init__(self, action: Action, delay: float = 0.0) -> None:
-        self.action: Action = action
-        self.delay = delay
-
-    def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, Decision)
-            and self.action == other.action
-            and self.delay == other.delay
-        )
-
-    def __hash__(self) -> int:
-        return hash((self.action, self.delay))
-
-    def __repr__(self) -> str:
-        return f"Decision({self.action!r}, delay={self.delay})"
-
-
-class ErrorPolicy:
-    """The error policy of one step: retries first, then ``on_error``.
-
-    Attributes:
-        retry: When to try again, or ``None``.
-        final: What to do when there is no further attempt.
-        fallback: The operator to use then, when ``final`` is ``"fallback"``.
-    """
-
-    __slots__ = ("fallback", "final", "retry")
-
-    def __init__(
-        self,
-        retry: Backoff | None = None,
-        final: Action = "fail",
-        fallback: FunctionSpec | None = None,
-    ) -> None:
-        self.retry = retry
-        self.final: Action = final
-        self.fallback = fallback
-
-    @classmethod
-    def of(cls, options: StepOptions) -> ErrorPolicy:
-        """The policy that the options of a step stand for.
-
-        Raises:
-            GraphError: ``retry`` or ``on_error`` has a form that means nothing.
-        """
-        retry = RetryPolicy.of(options.retry)
-        on_error = options.on_error
-        if on_error is None:
-            return cls(retry)
-        if isinstance(on_error, FunctionSpec):
-            return cls(retry, "fallback", on_error)
-        if on_error in ACTIONS:
-            return cls(retry, on_error)
-        raise GraphError(
-            f"on_error must be 'fail', 'skip', 'dead_letter' or a fallback step, got {on_error!r}"
-        )
-
-    @property
-    def trivial(self) -> bool:
-        """Whether the first error stops the job: nothing needs to be wrapped around the call."""
-        return self.retry is None and self.final == "fail"
-
-    def decide(
-        self,
-        attempt: int,
-        error: BaseException,
-        rng: Callable[[], float] | None = None,
-    ) -> Decision:
-        """What to do after call number ``attempt`` (1 for the first) of an item raised ``error``.
-
-        Errors that are not about the item (a canceled job, ``KeyboardInterrupt``, ``SystemExit``)
-        always end in ``"fail"``.
-        """
-        if not isinstance(error, Exception) or isinstance(error, JobCanceledError):
-            return Decision("fail")
-        delay = next_delay(self.retry, attempt, error, rng)
-        return Decision(self.final) if delay is None else Decision("retry", delay)

@@ -20,7 +20,7 @@ from sage.kernel.runtime.binding import Functions
 from sage.kernel.runtime.channel import Channel, Signal
 from sage.kernel.runtime.failure import SKIP, FailureHandler, TaskAbort, no_route, task_failed
 from sage.kernel.runtime.gate import InputGate
-from sage.kernel.runtime.lineage import Lineage, OriginLineage
+from sage.kernel.runtime.lineage import Lineage
 from sage.kernel.runtime.loops import LoopGuard
 from sage.kernel.runtime.metrics import StepMetrics
 from sage.kernel.runtime.tables import MISSING, Many, add_to, take_first
@@ -279,10 +279,6 @@ class Task:
         for _, channel in self.inputs:
             channel.abort()
         self.signal.fire()
-
-    def finish_step(self, node: Node) -> OriginLineage:
-        """Lineage for outputs that a stateful step makes by itself."""
-        return OriginLineage(node.uid)
 
     # ------------------------------------------------------------------ numbers
 
