@@ -39,18 +39,21 @@ def command(
 
     Options come before the file. Exit codes: 0 the job finished, 3 it failed, 130 Ctrl-C.
     """
+    from sage.kernel.runtime.exit import cancel_all  # noqa: PLC0415
+
     if is_program(target):
         refuse_overrides(target, config, settings or ())
         run_program(target, arguments or (), watch=watch)
         return ExitCode.OK
     env = read_pipeline(target, config=config, settings=settings or (), allow=allow or ())
     env.check()  # names the step and the file, where submit would name the operator
-    job = env.submit()
     try:
+        job = env.submit()
         follow(job, watch=watch)
         job.wait()
     except KeyboardInterrupt:
-        job.cancel()
+        env.close()
+        cancel_all()  # a job that ``submit`` had started but not returned yet
         raise
     say(summary(job))
     return ExitCode.OK
@@ -90,6 +93,7 @@ def run_program(target: Path, arguments: Sequence[str], *, watch: bool) -> None:
         SystemExit: The program ended itself.
     """
     from sage.api import local_environment  # noqa: PLC0415
+    from sage.kernel.runtime.exit import cancel_all  # noqa: PLC0415
 
     jobs: list[Any] = []
     watchers: list[threading.Thread] = []
@@ -112,6 +116,7 @@ def run_program(target: Path, arguments: Sequence[str], *, watch: bool) -> None:
         for job in jobs:
             job.wait()
     except KeyboardInterrupt:
+        cancel_all()  # also a job that ``submitted`` has not been told of yet
         for job in jobs:
             job.cancel()
         raise

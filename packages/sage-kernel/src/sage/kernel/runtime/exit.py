@@ -40,6 +40,8 @@ def hook(*, again: bool = False) -> None:
 
 
 def _wait() -> None:
+    if getattr(sys, "last_type", None) is KeyboardInterrupt:
+        cancel_all()  # Ctrl-C hit the program outside of ``wait``
     for job in list(_running):
         try:
             while not job._ended.wait(3600):
@@ -50,3 +52,9 @@ def _wait() -> None:
             job._observed = True
             error = job.failure()
             sys.excepthook(type(error), error, error.__traceback__)
+
+
+def cancel_all() -> None:
+    """Cancel every running job of the process; returns at once."""
+    for job in list(_running):
+        job.cancel(wait=False)

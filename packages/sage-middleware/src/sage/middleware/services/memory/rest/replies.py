@@ -34,8 +34,21 @@ def failure(error: SageError, hide: str = "") -> Any:
 def lines(rows: Iterable[Any]) -> Any:
     """A response of JSON lines."""
     from fastapi.responses import StreamingResponse
+    from starlette.background import BackgroundTask
 
-    return StreamingResponse(_chunks(iter(rows)), media_type="application/x-ndjson")
+    source = iter(rows)
+    chunks = _chunks(source)
+
+    def release() -> None:
+        """A reader that stopped early leaves both suspended, with the state they read."""
+        for iterator in (chunks, source):
+            close = getattr(iterator, "close", None)
+            if close is not None:
+                close()
+
+    return StreamingResponse(
+        chunks, media_type="application/x-ndjson", background=BackgroundTask(release)
+    )
 
 
 def _chunks(rows: Iterator[Any]) -> Iterator[bytes]:

@@ -110,6 +110,7 @@ def _prepare(app: Any, address: Address) -> tuple[Any, socket.socket, str]:
     config = uvicorn.Config(
         app,
         loop="asyncio",  # the work is done in threads
+        log_config=None,  # its own would close the handlers of the program around it
         log_level="warning",
         access_log=False,
         server_header=False,
