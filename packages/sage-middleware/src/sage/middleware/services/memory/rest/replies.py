@@ -34,7 +34,7 @@ def failure(error: SageError, hide: str = "") -> Any:
 def lines(rows: Iterable[Any]) -> Any:
     """A response of JSON lines."""
     from fastapi.responses import StreamingResponse
-    from starlette.background import BackgroundTask
+    from starlette.background import BackgroundTask  # noqa: PLC0415 - comes with fastapi
 
     source = iter(rows)
     chunks = _chunks(source)
