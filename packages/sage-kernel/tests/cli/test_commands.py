@@ -159,12 +159,14 @@ def test_missing_and_strange_files(sage):
     assert "expected a pipeline file" in sage("run", "notes.txt").stderr
 
 
+LONG = (
+    "import itertools\nfrom sage.api import LocalEnvironment\nenv = LocalEnvironment('long')\n"
+    "env.from_source(itertools.count).map(lambda x: x).print()\nenv.submit().wait()\n"
+)
+
+
 def test_ctrl_c_ends_cleanly(sage):
-    text = (
-        "import itertools\nfrom sage.api import LocalEnvironment\nenv = LocalEnvironment('long')\n"
-        "env.from_source(itertools.count).map(lambda x: x).print()\nenv.submit().wait()\n"
-    )
-    (sage.folder / "long.py").write_text(text, encoding="utf-8")
+    (sage.folder / "long.py").write_text(LONG, encoding="utf-8")
     code = "import sys; from sage.common.cli import main; sys.exit(main())"
     with subprocess.Popen(
         [sys.executable, "-c", code, "run", "long.py"],
@@ -178,12 +180,6 @@ def test_ctrl_c_ends_cleanly(sage):
         _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert "Traceback" not in err
-
-
-LONG = (
-    "import itertools\nfrom sage.api import LocalEnvironment\nenv = LocalEnvironment('long')\n"
-    "env.from_source(itertools.count).map(lambda x: x).print()\nenv.submit().wait()\n"
-)
 
 
 def test_a_reader_that_has_enough_ends_the_run_quietly(sage):

@@ -148,3 +148,8 @@ def test_importing_loads_nothing_heavy() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_a_setting_that_is_missing_is_named_with_how_to_give_it():
+    with pytest.raises(ConfigError, match=r"'hf'.*'model'.*apply_embedding_model\('hf', setting="):
+        apply_embedding_model("hf")

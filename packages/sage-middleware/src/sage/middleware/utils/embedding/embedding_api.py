@@ -43,7 +43,11 @@ def apply_embedding_model(
     try:
         model = factory(**settings)
     except TypeError as exc:
-        raise ConfigError(f"embedding {name!r}: {exc}", name=name) from exc
+        raise ConfigError(
+            f"embedding {name!r}: {exc}; settings are keywords, as in "
+            f"apply_embedding_model({name!r}, setting=value)",
+            name=name,
+        ) from exc
     if not isinstance(model, EmbeddingModel):
         raise PluginError(
             f"the embedding {name!r} made a {type(model).__name__}, "
