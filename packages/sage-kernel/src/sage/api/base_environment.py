@@ -38,6 +38,8 @@ class BaseEnvironment:
         if not isinstance(name, str) or not name.strip():
             raise GraphError(f"the name of an environment must be a non-empty string, got {name!r}")
         self.stream_graph = StreamGraph(name, check_settings(config, f"environment {name!r}"))
+        if "fault_tolerance" in self.config:
+            self._check_fault_tolerance(self.config)
 
     @property
     def name(self) -> str:
@@ -218,6 +220,37 @@ class BaseEnvironment:
         return self.register_service(
             MEMORY_SERVICE, factory, *(() if config is None else (config,))
         )
+
+    # fault tolerance
+
+    def enable_checkpoints(
+        self, interval: float | None = 10.0, *, store: Any = None, **settings: Any
+    ) -> Self:
+        """Make the runs of this pipeline survive failures; the same as the key ``fault_tolerance``.
+
+        Submitting the pipeline again goes on with a run that did not finish.
+
+        Args:
+            interval: Seconds between two checkpoints, ``None`` for none by time.
+            store: Folder of the runs; default: in SAGE's state folder.
+            settings: More keys of ``sage.kernel.checkpoint.settings.FaultTolerance``, such as
+                ``every``, ``resume``, ``keep``, ``durability`` and ``restart``.
+
+        Raises:
+            ConfigError: A key is unknown or a value is wrong.
+        """
+        known = self.config.get("fault_tolerance")
+        given = {**(known if isinstance(known, dict) else {}), "interval": interval, **settings}
+        if store is not None:
+            given["store"] = str(store)
+        self._check_fault_tolerance({"fault_tolerance": given})
+        self.config["fault_tolerance"] = given
+        return self
+
+    def _check_fault_tolerance(self, config: Mapping[str, Any]) -> None:
+        from sage.kernel.checkpoint.settings import fault_tolerance  # noqa: PLC0415 - attrs
+
+        fault_tolerance(config)
 
     # views
 

@@ -34,6 +34,9 @@ SETTINGS: dict[str, Setting] = {
     "channel_bytes": Setting((int,), 1, "bytes a channel holds before its producer waits"),
     "channel_capacity": Setting((int,), 1, "items a channel holds before its producer waits"),
     "dead_letter_dir": Setting((str,), None, "directory of the dead letter files (JSONL)"),
+    "fault_tolerance": Setting(
+        (dict, bool), None, "checkpoints, restarts and the call ledger; default: none"
+    ),
     "fusion": Setting((bool,), None, "fuse chains of steps into one task; default true"),
     "inline": Setting((bool,), None, "inline simple lambdas into fused chains; default true"),
     "lineage": Setting((bool,), None, "derive record ids and show them in errors; default true"),

@@ -1,0 +1,173 @@
+"""Run folders: one logical execution of a pipeline, over as many processes as it takes.
+
+``STORE/NAME/RUN_ID/`` holds ``run.json`` (what the run is and how far it came), ``run.lock`` (held
+by the process that executes it) and ``checkpoints/``. Predecessor:
+``sage.kernel.checkpoint.settings``; successor: the coordinator.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import time
+from pathlib import Path
+from typing import Any, Self
+
+from sage.common.errors import JobError
+from sage.common.paths import ensure_dir
+from sage.kernel.checkpoint.settings import FaultTolerance
+
+FINISHED = "FINISHED"
+
+
+class Run:
+    """One run, locked by this process.
+
+    Attributes:
+        id: Run id; also the id of the job.
+        folder: Its folder.
+        facts: Content of ``run.json``: ``run``, ``name``, ``created`` (unix seconds), ``status``,
+            ``attempts`` (one per process that executed it: ``pid``, ``started``).
+        resumed: Whether an earlier process began it.
+    """
+
+    def __init__(self, folder: Path, lock: int, facts: dict[str, Any], *, resumed: bool) -> None:
+        self.id: str = facts["run"]
+        self.folder = folder
+        self.facts = facts
+        self.resumed = resumed
+        self._lock = lock
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of its checkpoints."""
+        return self.folder / "checkpoints"
+
+    def record(self, **facts: Any) -> None:
+        """Add to ``run.json``, in one step."""
+        self.facts.update(facts)
+        _write(self.folder / "run.json", self.facts)
+
+    def close(self) -> None:
+        """Let others execute it."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def open_run(settings: FaultTolerance, name: str, new_id: str) -> Run:
+    """The run a job continues, or a new one.
+
+    Args:
+        settings: ``resume`` and ``store``; a savepoint always starts a new run.
+        name: Name of the environment.
+        new_id: Id of the run, if it is a new one.
+
+    Raises:
+        JobError: ``resume`` names a run that is not there, has finished, or is being executed.
+    """
+    home = ensure_dir(settings.store / safe_name(name))
+    if settings.savepoint is None and settings.resume == "auto":
+        for folder in sorted(home.iterdir(), reverse=True):
+            run = _resume(folder)
+            if run is not None:
+                return run
+    elif settings.savepoint is None and settings.resume != "never":
+        return _named(home, settings.resume)
+    folder = ensure_dir(home / new_id)
+    lock = _lock(folder)
+    assert lock is not None, "a new folder has no other owner"
+    facts = {"run": new_id, "name": name, "created": time.time(), "status": "CREATED"}
+    run = Run(folder, lock, facts, resumed=False)
+    run.record(attempts=[_attempt()])
+    return run
+
+
+def safe_name(name: str) -> str:
+    """A folder name for the name of an environment."""
+    return re.sub(r"[^\w.-]+", "_", name)[:80].strip(".") or "job"
+
+
+def find_run(store: Path, run_id: str) -> tuple[Path, dict[str, Any]] | None:
+    """Folder and facts of a run of any environment, or ``None``."""
+    if re.fullmatch(r"[\w.-]+", run_id) is None:
+        return None
+    for folder in store.glob(f"*/{run_id}"):
+        facts = read_facts(folder)
+        if facts is not None:
+            return folder, facts
+    return None
+
+
+def read_facts(folder: Path) -> dict[str, Any] | None:
+    """``run.json`` of a folder, or ``None`` when it holds no run."""
+    try:
+        facts = json.loads((folder / "run.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return facts if isinstance(facts, dict) and "run" in facts else None
+
+
+def _resume(folder: Path) -> Run | None:
+    """Lock an unfinished run; ``None`` when it finished or somebody else executes it."""
+    facts = read_facts(folder)
+    if facts is None or facts.get("status") == FINISHED:
+        return None
+    lock = _lock(folder)
+    if lock is None:
+        return None
+    facts = read_facts(folder)  # as its last owner left it
+    if facts is None or facts.get("status") == FINISHED:
+        os.close(lock)
+        return None
+    run = Run(folder, lock, facts, resumed=True)
+    run.record(attempts=[*facts.get("attempts", []), _attempt()])
+    return run
+
+
+def _named(home: Path, run_id: str) -> Run:
+    folder = home / safe_name(run_id)
+    facts = read_facts(folder)
+    if facts is None:
+        known = ", ".join(sorted(p.name for p in home.iterdir())[-5:]) or "none"
+        raise JobError(f"there is no run {run_id!r} in {str(home)!r} (newest: {known})")
+    if facts.get("status") == FINISHED:
+        raise JobError(
+            f"run {run_id!r} has finished; start a new one with resume='never', or from a savepoint"
+        )
+    run = _resume(folder)
+    if run is None:
+        raise JobError(f"run {run_id!r} is being executed by another process")
+    return run
+
+
+def _attempt() -> dict[str, Any]:
+    return {"pid": os.getpid(), "started": time.time()}
+
+
+def _lock(folder: Path) -> int | None:
+    """Lock the run of a folder for this process; the system lets go of it when the process dies."""
+    handle = os.open(folder / "run.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        return None
+    return handle
+
+
+def _write(path: Path, facts: dict[str, Any]) -> None:
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        json.dump(facts, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
