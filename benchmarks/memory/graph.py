@@ -120,7 +120,7 @@ def measure(options: argparse.Namespace) -> list[Row]:
             nx.pagerank(model, alpha=0.85, personalization={starts[0]: 1})
             rank_peer.append((time.perf_counter() - begin) * 1e3)
         shared = []
-        for start, scores in zip(starts[:5], found, strict=False):
+        for start, scores in zip(starts[:12], found, strict=True):
             best = set(graph.pagerank(start, exact=True, topk=20))
             shared.append(len(best & set(list(scores)[:20])) / len(best))
         new = [(s, (s + i + 1) % n) for i, s in enumerate(starts)]

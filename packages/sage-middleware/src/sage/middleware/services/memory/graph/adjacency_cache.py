@@ -38,13 +38,13 @@ class AdjacencyCache:
         self._path = path
         self._adjacency: Adjacency | None = None
         self._seq = 0
-        self._seen = -1
+        self._seen: int | None = None
         self._saved = -1
 
     def current(self) -> Adjacency:
         """The adjacency as of the last commit. Hold ``lock`` while you use it."""
-        version = self._database.data_version()
-        if self._adjacency is not None and version == self._seen:
+        last = self._database.last_commit()
+        if last is not None and last == self._seen and self._adjacency is not None:
             return self._adjacency
         with self._database.snapshot() as connection:
             if self._adjacency is None:
@@ -54,7 +54,7 @@ class AdjacencyCache:
                     self._saved = self._seq
             if self._adjacency is None or not self._catch_up(connection, self._adjacency):
                 self._adjacency = self._built(connection)
-        self._seen = version
+        self._seen = last
         return self._adjacency
 
     def save(self) -> None:

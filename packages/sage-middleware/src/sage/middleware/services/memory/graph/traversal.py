@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from heapq import heappop, heappush
-from itertools import count
+from itertools import chain, count
 from typing import TypeAlias
 
 from sage.middleware.services.memory.graph.adjacency import Adjacency, Side
@@ -56,6 +56,13 @@ def weighted(
 
 def k_hop(row: RowOf, start: int, hops: int, limit: int | None = None) -> list[int]:
     """Nodes at a distance of 1 to ``hops`` edges, nearest first, without the start."""
+    found: list[int]
+    if hops == 2 and limit is None:
+        # The common case: no sets of what was seen, one dictionary keeps the order.
+        near = row(start)
+        order = dict.fromkeys(chain(near, *map(row, near)))
+        order.pop(start, None)
+        return list(order)
     front = set(row(start))
     front.discard(start)
     found, seen = list(front), front | {start}

@@ -103,6 +103,7 @@ class GraphMemoryCollection(GraphReads, GraphChanges, GraphWalks, BaseMemoryColl
             durability=durability,
             busy_timeout=busy_timeout,
             create=True,
+            marked=True,
         )
         write_settings(
             database,
@@ -146,12 +147,14 @@ class GraphMemoryCollection(GraphReads, GraphChanges, GraphWalks, BaseMemoryColl
         """
         _no_more(options)
         file = path / DATABASE_FILE
-        database = Database(file, MIGRATIONS, busy_timeout=busy_timeout)
+        database = Database(file, MIGRATIONS, busy_timeout=busy_timeout, marked=True)
         settings = read_settings(database)
         chosen = durability or settings["durability"]
         if chosen != database.durability:
             database.close()
-            database = Database(file, MIGRATIONS, durability=chosen, busy_timeout=busy_timeout)
+            database = Database(
+                file, MIGRATIONS, durability=chosen, busy_timeout=busy_timeout, marked=True
+            )
         kept = settings.get("embedder")
         embedder = Embedder(embedding_model)
         try:

@@ -16,6 +16,7 @@ Durability levels:
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import threading
@@ -34,6 +35,7 @@ from sage.middleware.services.memory.errors import (
     MemoryStoreError,
     SchemaVersionError,
 )
+from sage.middleware.services.memory.storage.commit_mark import CommitMark
 
 T = TypeVar("T")
 Durability = Literal["process", "power", "none"]
@@ -55,6 +57,7 @@ class Database:
         create: Whether the file may be missing.
         before_commit: Called inside a write transaction just before its commit, when files beside
             the database have to reach the disk first.
+        marked: Keep a ``CommitMark`` beside the database, so that ``last_commit`` costs nothing.
 
     Raises:
         CollectionDamagedError: The file is not a database, or is missing.
@@ -70,6 +73,7 @@ class Database:
         busy_timeout: float = 10.0,
         create: bool = False,
         before_commit: Callable[[], None] | None = None,
+        marked: bool = False,
     ) -> None:
         if durability not in get_args(Durability):
             raise InvalidInputError(
@@ -103,9 +107,14 @@ class Database:
         self._folder: int | None = None
         if hasattr(os, "O_DIRECTORY"):
             self._folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        mark = self.path.with_name(f"{self.path.name}-mark")
+        self._mark = CommitMark(mark) if marked else None
         self._finalizer = weakref.finalize(
-            self, _close_all, (self._monitor, self._writer), self._readers, self._folder
+            self, _close_all, (self._monitor, self._writer), self._readers, self._folder, self._mark
         )
+        if self._mark is not None and self._mark.last() is None:
+            with contextlib.suppress(CollectionLockedError), self.write(wait=False):
+                pass  # a killed writer left it open: any commit, also this empty one, ends that
 
     # -- connections -----------------------------------------------------------------------------
 
@@ -232,7 +241,7 @@ class Database:
 
     def write_one(self, statement: str, values: Sequence[Any] = ()) -> None:
         """One statement in a transaction of its own: ``run`` with less around it."""
-        if self.durability == "power" or self.before_commit is not None:
+        if self.durability == "power" or self.before_commit is not None or self._mark is not None:
             self.run(lambda connection: connection.execute(statement, values))
             return
         with self._turn:
@@ -299,7 +308,12 @@ class Database:
         try:
             if self.before_commit is not None:
                 self.before_commit()
-            self._turns.execute("COMMIT")
+            if self._mark is None:
+                self._turns.execute("COMMIT")
+            else:
+                number = self._mark.begin()
+                self._turns.execute("COMMIT")
+                self._mark.end(number)
         except sqlite3.Error as exc:
             raise self._explain(exc) from exc
 
@@ -347,6 +361,16 @@ class Database:
             self._check_open()
             version: int = self._version.execute("PRAGMA data_version").fetchone()[0]
             return version
+
+    def last_commit(self) -> int | None:
+        """The number of the last commit of anyone, of a database that is ``marked``.
+
+        ``None`` while a commit is under way: then what the database says counts. Ask before
+        reading; what was read then is current as long as this number stays.
+        """
+        self._check_open()
+        assert self._mark is not None
+        return self._mark.last()
 
     # -- upkeep ----------------------------------------------------------------------------------
 
@@ -459,7 +483,10 @@ class ReadConnection:
 
 
 def _close_all(
-    own: Sequence[sqlite3.Connection], readers: deque[sqlite3.Connection], folder: int | None
+    own: Sequence[sqlite3.Connection],
+    readers: deque[sqlite3.Connection],
+    folder: int | None,
+    mark: CommitMark | None,
 ) -> None:
     while readers:
         readers.pop().close()
@@ -467,3 +494,5 @@ def _close_all(
         connection.close()
     if folder is not None:
         os.close(folder)
+    if mark is not None:
+        mark.close()
