@@ -50,6 +50,8 @@ class LocalEnvironment(BaseEnvironment):
     def submit(self, autostop: bool = False) -> Job:
         """Start the pipeline and return at once; the process stays alive until the job ended.
 
+        Ctrl-C during the call cancels the job and is raised, as in ``Job.wait``.
+
         Args:
             autostop: Wait until the job ended, and raise when it failed.
 
@@ -68,9 +70,13 @@ class LocalEnvironment(BaseEnvironment):
 
         validate(self.stream_graph)
         job = submit_local(self.stream_graph)
-        self._jobs.append(job)
-        for listener in on_submit:
-            listener(job)
+        try:
+            self._jobs.append(job)
+            for listener in on_submit:
+                listener(job)
+        except BaseException:
+            job.cancel()
+            raise
         if autostop:
             self._wait(job, None)
         return job

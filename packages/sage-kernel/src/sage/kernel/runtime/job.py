@@ -47,7 +47,8 @@ class Job:
         self._wake = threading.Event()
         self._resumed = threading.Event()
         self._resumed.set()
-        self._left = 0
+        self._unclaimed: set[Task] = set()
+        self._unfinished: set[Task] = set()
         self._error: BaseException | None = None
         self._observed = False
         self.stop_flag: list[bool] = []
@@ -373,7 +374,8 @@ class Job:
         """Run the tasks. Called once by the runtime, after everything is connected."""
         self._tasks = tasks
         self._services = services
-        self._left = len(tasks)
+        self._unclaimed = set(tasks)
+        self._unfinished = set(tasks)
         self._began = perf_counter()
         if self._hooks is not None:
             self.notify("job_submitted", name=self.name, graph=self.graph())
@@ -382,7 +384,7 @@ class Job:
         for task in asynchronous:
             task.connect(self.loop())  # type: ignore[attr-defined]
         for task in asynchronous:
-            self.loop().start(task.run(), partial(self._async_done, task))  # type: ignore[attr-defined]
+            self.loop().start(self._run_async(task), partial(self._async_done, task))
         for task in tasks:
             if not task.asynchronous:
                 threading.Thread(
@@ -392,13 +394,26 @@ class Job:
                     daemon=True,
                 ).start()
 
+    def _claim(self, task: Task) -> bool:
+        """Whether the task may run now; not once ``start_failed`` gave it up."""
+        with self._lock:
+            mine = task in self._unclaimed
+            self._unclaimed.discard(task)
+            return mine
+
     def _run_thread(self, task: Task) -> None:
+        if not self._claim(task):
+            return
         error: BaseException | None = None
         try:
             task.run()  # type: ignore[attr-defined]
         except BaseException as raised:  # noqa: BLE001 - the task boundary
             error = raised
         self._task_done(task, error)
+
+    async def _run_async(self, task: Task) -> None:
+        if self._claim(task):
+            await task.run()  # type: ignore[attr-defined]
 
     def _async_done(self, task: Task, future: Any) -> None:
         error = None if future.cancelled() else future.exception()
@@ -421,8 +436,8 @@ class Job:
         if task.guard is not None:
             task.guard.check()
         with self._lock:
-            self._left -= 1
-            last = self._left == 0
+            last = self._unfinished == {task}
+            self._unfinished.discard(task)
         if last:
             self._finish()
 
@@ -477,9 +492,19 @@ class Job:
             self._hooks.notify(event, job_id=self.id, **facts)
 
     def start_failed(self, error: BaseException) -> None:
-        """The services could not start: there is no task to wait for."""
+        """The start was broken off, by a service or by Ctrl-C: end what runs already."""
+        if self._status != states.CREATED:
+            self.cancel(wait=False)
+            with self._lock:
+                never, self._unclaimed = self._unclaimed, set()
+            for task in never:
+                self._task_done(task, ChannelAborted())
+            self._ended.wait()
+            return
         self._error = error
         self._to(states.FAILED)
+        if self._services is not None:
+            self._services.stop()
         if self._loop is not None:
             self._loop.stop()
         self._ended.set()

@@ -27,7 +27,7 @@ def submit_local(graph: StreamGraph) -> Job:
     """Compile a validated graph and start it.
 
     Functions are constructed here, so that a wrong configuration raises before anything runs;
-    services start before the tasks.
+    services start before the tasks. Ctrl-C meanwhile ends what has started and is raised again.
 
     Raises:
         ConfigError: The configuration of a step is wrong.
@@ -39,14 +39,14 @@ def submit_local(graph: StreamGraph) -> Job:
     job._services = services
     tasks = make_tasks(job, plan)
     connect(job, plan, tasks, graph)
-    if services is not None:
-        try:
+    try:
+        if services is not None:
             services.start()
-        except BaseException as error:
-            job.start_failed(error)
-            raise
-    track(job)
-    job.start([task for group in tasks.values() for task in group], services)
+        track(job)
+        job.start([task for group in tasks.values() for task in group], services)
+    except BaseException as error:
+        job.start_failed(error)
+        raise
     return job
 
 
