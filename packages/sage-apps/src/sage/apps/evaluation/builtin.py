@@ -8,14 +8,13 @@ from typing import Any
 import attrs
 
 from sage.api.datastream import DataStream
-from sage.api.functions import MapFunction
 from sage.apps.evaluation.corpus import collection_of, passages_of
 from sage.apps.evaluation.dataset import Dataset
 from sage.apps.qa.pipeline import TEMPLATE, choose_generator
 from sage.lib.rag.generator import ExtractiveGenerator
 from sage.lib.rag.promptor import QAPromptor
 from sage.lib.rag.retriever import BM25Retriever, DenseRetriever, HybridRetriever
-from sage.lib.types import Document, Query, Retrieved
+from sage.lib.types import Query
 
 NAMES = {
     "retrieval-bm25": "BM25 search",
@@ -46,14 +45,6 @@ class BuiltinOptions:
     concurrency: int = 16
 
 
-class PlacesFromMetadata(MapFunction[Retrieved, Retrieved]):
-    """Gives passages that come from a collection their place in the document again."""
-
-    def execute(self, item: Retrieved) -> Retrieved:
-        """Restore the places of one item's passages."""
-        return attrs.evolve(item, passages=tuple(map(_placed, item.passages)))
-
-
 def build(
     name: str,
     source: DataStream[Query],
@@ -79,8 +70,6 @@ def build(
         stream = source.map(
             kind, {"collection_name": collection, "data_dir": str(index_dir), "top_k": top_k}
         )
-        if max_chars is not None:
-            stream = stream.map(PlacesFromMetadata)
     if name == "extractive":
         return stream.map(ExtractiveGenerator, {"answer": "span"})
     if name == "qa":
@@ -93,13 +82,3 @@ def build(
         )
         return stream.map(generator.operator, generator.config, **extra)
     return stream
-
-
-def _placed(passage: Document) -> Document:
-    known = passage.metadata
-    return attrs.evolve(
-        passage,
-        parent_id=known.get("parent_id"),
-        start=known.get("start"),
-        end=known.get("end"),
-    )

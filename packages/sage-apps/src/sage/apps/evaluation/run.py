@@ -21,9 +21,9 @@ from sage.apps.evaluation.pipelines import (
 )
 from sage.apps.evaluation.results import ResultFile
 from sage.apps.evaluation.thresholds import Threshold, check_names
+from sage.apps.letters import failure_of
 from sage.common.paths import cache_dir, ensure_dir
 from sage.lib.evaluate.aggregate import Summary
-from sage.lib.io.sink.terminal import clean
 from sage.lib.types import Query
 
 REFRESH = 0.2
@@ -133,7 +133,7 @@ def _run(plan: Plan, chosen: list[Chosen], built: Built, queries: list[Query]) -
             job.cancel()
             raise
         written = file.written
-    failures = [_failure(letter) for letter in job.dead_letters()]
+    failures = [failure_of(letter, item=True) for letter in job.dead_letters()]
     lost = len(queries) - written
     if lost > len(failures):
         # A filter in the pipeline may drop questions on purpose; a score must not hide that.
@@ -156,10 +156,6 @@ def _follow(job: Any, file: ResultFile, total: int) -> None:
             sys.stderr.flush()
     finally:
         sys.stderr.write("\r\x1b[K")
-
-
-def _failure(letter: dict[str, Any]) -> str:
-    return clean(f"{letter.get('operator')}: {letter.get('item')}: {letter.get('error')}")
 
 
 def _names(chosen: list[Chosen]) -> list[str]:

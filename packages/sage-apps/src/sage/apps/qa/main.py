@@ -21,7 +21,14 @@ from sage.middleware.utils.embedding.embedding_api import apply_embedding_model
 def command(
     docs: Annotated[
         Path | None,
-        typer.Option(help="Folder of .md and .txt files; default: bundled texts about SAGE."),
+        typer.Option(
+            help="Folder of text, Markdown, HTML, PDF and Word files; default: bundled "
+            "texts about SAGE."
+        ),
+    ] = None,
+    collection: Annotated[
+        str | None,
+        typer.Option(help="Instead of a folder: a collection, as `sage app run ingest` makes."),
     ] = None,
     questions: Annotated[
         Path | None,
@@ -38,29 +45,39 @@ def command(
         str | None, typer.Option(help="Model name when a model server is used.")
     ] = None,
     data_dir: Annotated[
-        Path | None, typer.Option(help="Keep the index here; default: a temporary folder.")
+        Path | None,
+        typer.Option(
+            help="Keep the index here; default: a temporary folder. With --collection: where it "
+            "is; default: SAGE's data directory."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
     """Answer questions about a folder of documents, with passages, scores and an evaluation."""
     started = time.perf_counter()
+    if docs and collection:
+        raise typer.BadParameter("give either --docs or --collection", param_hint="--docs")
     wanted = [Query(text=text, id=f"ask:{n}") for n, text in enumerate(ask or (), 1)]
     if not wanted:
-        if docs is not None and questions is None:
+        if (docs or collection) and questions is None:
             raise typer.BadParameter(
                 "your own documents need your own questions: add --questions FILE or --ask TEXT",
-                param_hint="--docs",
+                param_hint="--docs" if docs else "--collection",
             )
         wanted = load_questions(questions)
-    passages = load_passages(docs)
     generator = choose_generator(model)
-    embedding = apply_embedding_model(embedder)
     report = Report()
     items: list[Evaluation] = []
     with ExitStack() as stack:
-        if data_dir is None:
-            data_dir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sage-qa-")))
-        collection = build_collection(passages, data_dir, embedding)
+        if collection is None:
+            passages = load_passages(docs)
+            model_of_texts = apply_embedding_model(embedder)
+            if data_dir is None:
+                data_dir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sage-qa-")))
+            collection = build_collection(passages, data_dir, model_of_texts)
+            searched = f"{len(passages)} passages indexed (embedding: {model_of_texts.name})"
+        else:
+            searched = f"collection {collection}"
         index_seconds = time.perf_counter() - started
 
         def on_answer(item: Evaluation) -> None:
@@ -69,7 +86,7 @@ def command(
                 report.answer(item)
 
         if not as_json:
-            report.head(len(passages), embedding.name, generator.label)
+            report.head(searched, generator.label)
         env = build_pipeline(
             wanted,
             collection=collection,

@@ -87,14 +87,18 @@ def build_pipeline(
     questions: Sequence[Query],
     *,
     collection: str,
-    data_dir: Path,
+    data_dir: Path | None,
     top_k: int,
     generator: Generator,
     on_answer: Callable[[Evaluation], object],
 ) -> LocalEnvironment:
     """The environment with the whole pipeline declared; ``submit()`` runs it."""
     env = LocalEnvironment("qa")
-    retriever = {"collection_name": collection, "data_dir": str(data_dir), "top_k": top_k}
+    retriever = {
+        "collection_name": collection,
+        "data_dir": None if data_dir is None else str(data_dir),
+        "top_k": top_k,
+    }
     (
         env.from_collection(list(questions), type=Query)
         .map(HybridRetriever, retriever)

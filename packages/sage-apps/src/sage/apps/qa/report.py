@@ -28,9 +28,9 @@ class Report:
         self._rich = sys.stdout.isatty()
         self._number = 0
 
-    def head(self, passages: int, embedder: str, generator: str) -> None:
+    def head(self, searched: str, generator: str) -> None:
         """Say what is about to run."""
-        self._print(f"{passages} passages indexed (embedding: {embedder}), retrieval: hybrid")
+        self._print(f"{searched}, retrieval: hybrid")
         self._print(f"answers by {generator}")
 
     def answer(self, item: Evaluation) -> None:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import attrs
+
 from sage.common.errors import ConfigError
 from sage.lib.adapt import as_document, as_documents
 from sage.lib.io.source.records import SUFFIXES, read_records
@@ -108,7 +110,7 @@ class CollectionBackend:
         )
 
     def _rows(self, query: str, **options: Any) -> list[Document]:
-        return [as_document(row) for row in self._retrieve(query, **options)]
+        return [placed(as_document(row)) for row in self._retrieve(query, **options)]
 
     def close(self) -> None:
         """Close the collection if it was opened here."""
@@ -171,6 +173,21 @@ def documents_of(given: Any) -> tuple[Document, ...]:
     if not documents:
         raise ConfigError(f"{str(path)!r} holds no documents")
     return tuple(documents)
+
+
+def placed(passage: Document) -> Document:
+    """The passage with the place in its document, where its metadata say it.
+
+    A collection keeps texts and metadata: ``CollectionSink`` puts ``parent_id``, ``start`` and
+    ``end`` among these.
+    """
+    known = passage.metadata
+    parent, start, end = known.get("parent_id"), known.get("start"), known.get("end")
+    if not isinstance(parent, str) or passage.parent_id is not None:
+        return passage
+    if not isinstance(start, int) or not isinstance(end, int):
+        start = end = None
+    return attrs.evolve(passage, parent_id=parent, start=start, end=end)
 
 
 def above(documents: Sequence[Document], threshold: float | None) -> tuple[Document, ...]:

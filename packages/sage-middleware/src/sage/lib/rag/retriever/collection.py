@@ -105,10 +105,10 @@ def _by_name(listed: Any) -> dict[str, Mapping[str, Any]]:
 def _missing(name: str, place: str, known: list[str]) -> str:
     there = f"it has {', '.join(map(repr, known))}" if known else "it has none yet"
     return (
-        f"there is no collection {name!r} in {place} ({there}); make it with "
-        f"MemoryManager(data_dir).create_collection({name!r}, backend_type='VDB', "
-        "embedding_model=apply_embedding_model('default')) and insert_many(texts, metadatas), "
-        "or give documents directly with the config key documents"
+        f"there is no collection {name!r} in {place} ({there}); make it from a directory of files "
+        f"with `sage app run ingest DIRECTORY --collection {name}`, or from texts with "
+        f"MemoryManager(data_dir).create_collection({name!r}, embedding_model='default') and "
+        "insert_many(texts, metadatas), or give documents directly with the config key documents"
     )
 
 
