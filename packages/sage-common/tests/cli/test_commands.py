@@ -170,3 +170,67 @@ def test_doctor(sage, site):
     done = sage("doctor", "--load", "--json", path=[site.folder])
     details = [r["detail"] for r in json.loads(done.stdout) if r["status"] == "problem"]
     assert sum("'sick'" in detail for detail in details) == 2
+
+
+def test_config_set(sage, tmp_path):
+    assert sage("config", "init").returncode == 0
+    done = sage("config", "set", "retriever.top_k", "9", "config.yaml", "-o", "json")
+    assert json.loads(done.stdout) == {"file": "config.yaml", "key": "retriever.top_k", "value": 9}
+    assert "2000 # tokens" in (tmp_path / "config.yaml").read_text()
+    assert sage("config", "get", "retriever.top_k", "config.yaml").stdout == "9\n"
+    done = sage("config", "set", "server.port", "1", SAGE_SERVER__PORT="2")
+    assert done.returncode == 0
+    assert "another value takes effect, from environment variable SAGE_SERVER__PORT" in done.stderr
+    assert sage("config", "get", "server.port").stdout == "1\n"
+    assert sage("config", "set", "server.port", "3", "--project").returncode == 0
+    assert (tmp_path / "sage.yaml").read_text() == "server:\n  port: 3\n"
+    done = sage("config", "set", "a.api_key", "sk-canary-cli")
+    assert "env:NAME or file:PATH keeps it out of the file" in done.stderr
+    assert "canary" not in done.stdout + done.stderr
+    done = sage("config", "set", "server.port.x", "3")
+    assert done.returncode == 1
+    assert "server.port is a value, not a section" in done.stderr
+
+
+def test_config_validate_for_programs(sage, tmp_path):
+    (tmp_path / "bad.yaml").write_text("a: {b: env:TEST_CLI_NOT_SET}\n")
+    done = sage("config", "validate", "bad.yaml", "-o", "json")
+    assert done.returncode == 8
+    rows = json.loads(done.stdout)
+    assert [row["file"] for row in rows] == ["bad.yaml"]
+    assert "TEST_CLI_NOT_SET" in rows[0]["problem"]
+    (tmp_path / "good.yaml").write_text("a: 1\n")
+    done = sage("config", "validate", "good.yaml", "-o", "yaml")
+    assert (done.returncode, yaml.safe_load(done.stdout)) == (0, [])
+
+
+def test_license(sage, tmp_path):
+    done = sage("license", "check", "-o", "json")
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["key_required"] is False
+    assert "MIT license: no key is needed, and no license server exists" in done.stderr
+    done = sage("license", "activate", "--key", "KEY-canary-1234567")
+    assert done.returncode == 0
+    assert "it was not verified, there is no license server" in done.stderr
+    assert "canary" not in done.stdout + done.stderr
+    shown = yaml.safe_load(sage("show", "-o", "yaml", program="sage-license").stdout)
+    assert shown["key"] == "********4567"
+    assert sage("license", "activate").returncode == 2
+    assert sage("license", "activate", "--key", " ").returncode == 1
+    (tmp_path / "home/config/license.key").chmod(0o644)
+    done = sage("license", "check")
+    assert done.returncode == 8
+    assert "chmod 600" in done.stderr
+    assert "license key" in sage("doctor").stdout
+    assert sage("license", "deactivate").returncode == 0
+    assert json.loads(sage("license", "show", "-o", "json").stdout)["key"] is None
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "powershell"])
+def test_completion_of_all_programs(sage, shell):
+    done = sage("completion", shell)
+    assert done.returncode == 0
+    for program in ("sage", "sage-config", "sage-license", "sage-memory"):
+        variable = f"_{program.replace('-', '_').upper()}_COMPLETE"
+        assert variable in done.stdout
+    assert f"sage completion {shell}" in done.stderr

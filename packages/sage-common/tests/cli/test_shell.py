@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -87,7 +88,7 @@ def test_help_lists_commands_without_importing_them(sage, commands):
     assert done.returncode == 0
     assert "Greet somebody." in done.stdout
     assert "Commands for tests." in done.stdout
-    assert "broken     (from sage-cmds)" in done.stdout
+    assert re.search(r"broken +\(from sage-cmds\)", done.stdout)
     for name in ("version", "operators", "config", "doctor"):
         assert f"  {name} " in done.stdout
     assert done.stderr == ""

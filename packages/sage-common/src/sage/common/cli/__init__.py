@@ -4,6 +4,22 @@ Reading order: ``entry`` → ``shell`` → ``commands``; ``output`` and ``exits`
 Predecessor: ``sage.common.plugins``. Importing this package loads nothing else of SAGE.
 """
 
-from sage.common.cli.entry import main, main_config, standalone, version
+from sage.common.cli.entry import (
+    main,
+    main_config,
+    main_doctor,
+    main_license,
+    main_operators,
+    standalone,
+    version,
+)
 
-__all__ = ["main", "main_config", "standalone", "version"]
+__all__ = [
+    "main",
+    "main_config",
+    "main_doctor",
+    "main_license",
+    "main_operators",
+    "standalone",
+    "version",
+]

@@ -56,3 +56,6 @@ def standalone(command: str) -> Callable[[], int]:
 
 
 main_config = standalone("config")
+main_doctor = standalone("doctor")
+main_license = standalone("license")
+main_operators = standalone("operators")

@@ -92,12 +92,14 @@ def as_command(target: Any, name: str) -> Any:
     if isinstance(target, typer.Typer):
         command = get_command(target)
         command.params = [p for p in command.params if p.name not in _COMPLETION]
+        _plain_help(command)
     elif hasattr(target, "make_context"):
         command = target
     elif callable(target):
         app = typer.Typer(add_completion=False)
         app.command(name)(target)
         command = get_command(app)
+        _plain_help(command)
     else:
         raise PluginError(
             f"the command {name!r} is a {type(target).__name__}; expected a typer.Typer, a click "
@@ -105,6 +107,14 @@ def as_command(target: Any, name: str) -> Any:
         )
     command.name = name
     return command
+
+
+def _plain_help(command: Any) -> None:
+    """Have a command and those below it show help as ``sage --help`` does, without rich."""
+    command.rich_markup_mode = None
+    command.context_settings.setdefault("help_option_names", ["-h", "--help"])
+    for below in getattr(command, "commands", {}).values():
+        _plain_help(below)
 
 
 _app = typer.Typer(

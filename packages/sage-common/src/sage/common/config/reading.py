@@ -35,6 +35,12 @@ class Include:
     def __init__(self, path: str) -> None:
         self.path = path
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Include) and other.path == self.path
+
+    def __hash__(self) -> int:
+        return hash(("Include", self.path))
+
 
 class _Loader(yaml.SafeLoader):
     """The safe loader, with duplicate keys refused and ``1e-3`` read as a number."""
@@ -102,6 +108,16 @@ def read_value(text: str) -> Any:
         return text
 
 
+def compose_yaml(text: str) -> yaml.Node | None:
+    """The nodes of YAML text, with their places in it; ``None`` if it holds no value.
+
+    Raises:
+        yaml.YAMLError: It is malformed.
+    """
+    node: yaml.Node | None = yaml.compose(text, Loader=_Loader)
+    return node
+
+
 def parse_yaml(text: str, name: str) -> Any:
     """Parse YAML text; ``name`` is the file as messages call it."""
     try:
@@ -154,6 +170,15 @@ def read_file(path: Path, name: str) -> Any:
     Raises:
         ConfigError: The file is missing, unreadable, of an unknown format or malformed.
     """
+    return parse_text(read_text(path, name), path, name)
+
+
+def parse_text(text: str, path: Path, name: str) -> Any:
+    """Parse ``text`` as the ending of ``path`` says.
+
+    Raises:
+        ConfigError: The ending is of no known format, or the text is malformed.
+    """
     parse = _PARSERS.get(path.suffix.lower())
     if parse is None:
         known = ", ".join(sorted(_PARSERS))
@@ -161,15 +186,23 @@ def read_file(path: Path, name: str) -> Any:
             f"{name}: cannot tell the format from the ending {path.suffix!r}; expected {known}",
             file=name,
         )
+    return parse(text, name)
+
+
+def read_text(path: Path, name: str) -> str:
+    """The text of a configuration file.
+
+    Raises:
+        ConfigError: The file is missing, unreadable or not UTF-8.
+    """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as exc:
         raise ConfigError(_missing(path, name), file=name) from exc
     except UnicodeDecodeError as exc:
         raise ConfigError(f"{name}: the file is not UTF-8 text", file=name) from exc
     except OSError as exc:
         raise ConfigError(f"{name}: cannot be read: {exc.strerror}", file=name) from exc
-    return parse(text, name)
 
 
 def _missing(path: Path, name: str) -> str:

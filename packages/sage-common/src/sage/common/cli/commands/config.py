@@ -1,27 +1,33 @@
-"""Show, check and create configuration files."""
+"""Show, change, check and create configuration files."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from sage.common import paths
-from sage.common.cli.output import ExitCode, OutputFormat, OutputOption, emit, error, say
+from sage.common.cli.output import ExitCode, OutputFormat, OutputOption, emit, error, say, warn
 from sage.common.config import ConfigDict, Secret, format_path, load_config, structure_config
+from sage.common.config.editing import set_value
+from sage.common.config.reading import read_value
 from sage.common.config.schema import plain
 from sage.common.config.settings import load_settings, settings_files
 from sage.common.errors import ConfigError, NotFoundError
 from sage.common.plugins import find_operator
+from sage.common.secrets import is_reference
 
-app = typer.Typer(help="Show, check and create configuration files.", no_args_is_help=True)
+app = typer.Typer(help="Show, change, check and create configuration files.", no_args_is_help=True)
 
 FileArgument = Annotated[
     Path | None,
     typer.Argument(help="A YAML, TOML or JSON file; default: the settings of user and project."),
 ]
+
+_SECRET_NAME = re.compile(r"(^|[._])(api_?key|password|secret|token)$", re.IGNORECASE)
 
 _TEMPLATE = """\
 # Configuration of a SAGE pipeline. Every value can also be set from outside:
@@ -104,6 +110,42 @@ def get(
     emit(plain(value), output)
 
 
+@app.command("set")
+def set_key(
+    key: Annotated[str, typer.Argument(help="Dotted key, such as retriever.top_k.")],
+    value: Annotated[str, typer.Argument(help="The value, typed as YAML: 7, true, [a, b], text.")],
+    file: Annotated[
+        Path | None, typer.Argument(help="A YAML or JSON file; default: the user's settings.")
+    ] = None,
+    project: Annotated[
+        bool, typer.Option("--project", help="The settings of this folder (sage.yaml).")
+    ] = False,
+    text: Annotated[bool, typer.Option("--text", help="Take the value as text, as it is.")] = False,
+    output: OutputOption = OutputFormat.TABLE,
+) -> None:
+    """Set one value in a file; comments and all else stay."""
+    if file is not None and project:
+        raise typer.BadParameter("give a FILE or --project, not both")
+    target = file or _settings_file(project)
+    if _SECRET_NAME.search(key) and not is_reference(value):
+        Secret(value)  # so that it is masked in what is shown below
+        warn(f"{key} is written as readable text; env:NAME or file:PATH keeps it out of the file")
+    typed = value if text else read_value(value)
+    set_value(target, key, typed)
+    emit({"file": str(target), "key": key, "value": typed}, output)
+    if file is None:
+        config = load_settings()
+        origin = config.origin(*key.split("."))
+        if origin and origin != str(target):
+            warn(f"another value takes effect, from {origin}")
+
+
+def _settings_file(project: bool) -> Path:
+    folder, stem = (Path(), "sage") if project else (paths.config_dir(), "config")
+    here = [path for path in settings_files() if path.parent == folder and path.stem == stem]
+    return here[0] if here else folder / f"{stem}.yaml"
+
+
 @app.command()
 def validate(
     file: Annotated[Path, typer.Argument(help="The file to check.")],
@@ -115,27 +157,33 @@ def validate(
             help="Check a section against an operator's configuration; repeatable.",
         ),
     ] = None,
+    output: OutputOption = OutputFormat.TABLE,
 ) -> int:
-    """Check a file: syntax, variables, secrets and, with --as, keys and types of sections."""
-    try:
-        config = load_config(file)
-    except ConfigError as exc:
-        error(str(exc))
-        return ExitCode.PROBLEMS
-    problems: list[str] = []
-    for _, value in _leaves(config):
-        if isinstance(value, Secret):
-            problems += _problem(value.reveal)
-    for section in sections or ():
-        path, equals, operator = section.partition("=")
-        if not equals:
-            raise typer.BadParameter(f"expected SECTION=OPERATOR, got {section!r}")
-        problems += _check_section(config, path, operator)
-    for problem in dict.fromkeys(problems):
+    """Check a file: syntax, variables, secrets; with --as also keys and types."""
+    problems = list(dict.fromkeys(_problems_of(file, sections or ())))
+    if output is not OutputFormat.TABLE:
+        emit([{"file": str(file), "problem": problem} for problem in problems], output)
+    for problem in problems:
         error(problem)
     if not problems:
         say(f"{file}: no problems found")
     return ExitCode.PROBLEMS if problems else ExitCode.OK
+
+
+def _problems_of(file: Path, sections: Sequence[str]) -> Iterator[str]:
+    try:
+        config = load_config(file)
+    except ConfigError as exc:
+        yield str(exc)
+        return
+    for _, value in _leaves(config):
+        if isinstance(value, Secret):
+            yield from _problem(value.reveal)
+    for section in sections:
+        path, equals, operator = section.partition("=")
+        if not equals:
+            raise typer.BadParameter(f"expected SECTION=OPERATOR, got {section!r}")
+        yield from _check_section(config, path, operator)
 
 
 def _problem(check: Any) -> list[str]:

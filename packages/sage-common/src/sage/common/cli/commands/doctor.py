@@ -1,7 +1,8 @@
-"""Check this installation: Python, versions, extras, plugins, folders."""
+"""Check this installation: versions, extras, plugins, folders."""
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import re
@@ -13,6 +14,7 @@ from typing import Annotated, NamedTuple
 
 import typer
 
+from sage.common import license as licensing
 from sage.common import paths
 from sage.common.cli.output import (
     ExitCode,
@@ -45,12 +47,22 @@ def command(
     output: OutputOption = OutputFormat.TABLE,
     as_json: JsonOption = False,
 ) -> int:
-    """Check this installation: Python, versions, extras, plugins, folders."""
-    checks = [*_python(), *_versions(), *_extras(), *_plugins(load), *_folders()]
+    """Check this installation: versions, extras, plugins, folders."""
+    checks = list(installation(load=load))
     emit([check._asdict() for check in checks], OutputFormat.JSON if as_json else output)
     problems = sum(check.status == "problem" for check in checks)
     say(f"{problems} problem{'s' * (problems != 1)} found")
     return ExitCode.PROBLEMS if problems else ExitCode.OK
+
+
+def installation(*, load: bool = False) -> Iterator[Check]:
+    """Every check of the installation; ``load``: import each plugin, too."""
+    yield from _python()
+    yield from _versions()
+    yield from _namespace()
+    yield from _extras()
+    yield from _plugins(load)
+    yield from _folders()
 
 
 def _python() -> Iterator[Check]:
@@ -69,9 +81,26 @@ def _versions() -> Iterator[Check]:
             continue
     expected = found.get("isage-common")
     for name, version in found.items():
-        same = version == expected
-        detail = version if same else f"{version}, but isage-common is {expected}: reinstall"
-        yield Check(name, "ok" if same else "problem", detail)
+        trouble = "" if version == expected else f"but isage-common is {expected}: reinstall"
+        trouble = trouble or _stranger(name)
+        yield Check(
+            name, "problem" if trouble else "ok", ", ".join(filter(None, (version, trouble)))
+        )
+
+
+def _stranger(name: str) -> str:
+    """What is wrong with where a distribution came from; the public names are not ours."""
+    origin = metadata.distribution(name).read_text("direct_url.json")
+    if origin is None:
+        return "from an index, where this name is another project's: reinstall from the checkout"
+    return ""
+
+
+def _namespace() -> Iterator[Check]:
+    file = getattr(importlib.import_module("sage"), "__file__", None)
+    if file:
+        detail = f"{file} hides the parts of SAGE: use an environment for SAGE alone"
+        yield Check("namespace", "problem", detail)
 
 
 def _extras() -> Iterator[Check]:
@@ -142,6 +171,9 @@ def _folders() -> Iterator[Check]:
         writable = os.access(_existing(folder), os.W_OK | os.X_OK)
         detail = str(folder) if writable else f"{folder} cannot be written; set SAGE_HOME"
         yield Check(f"folder {name}", "ok" if writable else "problem", detail)
+    exposed = licensing.exposed()
+    if exposed:
+        yield Check("license key", "problem", exposed)
 
 
 def _existing(folder: Path) -> Path:
