@@ -15,6 +15,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from sage.common.errors import AuthError, ConfigError, NotFoundError, UnreachableError
+from sage.common.serving.guard import OPEN_PATHS
+from sage.common.serving.listening import Address, running
+from sage.common.serving.tokens import FixedToken
 from sage.middleware.services.memory import MemoryClient, MemoryService
 from sage.middleware.services.memory.errors import (
     CollectionExistsError,
@@ -24,9 +27,7 @@ from sage.middleware.services.memory.errors import (
     RowNotFoundError,
 )
 from sage.middleware.services.memory.rest.app import create_app
-from sage.middleware.services.memory.rest.guard import OPEN_PATHS
-from sage.middleware.services.memory.rest.serving import Address, running
-from sage.middleware.services.memory.rest.tokens import FixedToken, TokenFile
+from sage.middleware.services.memory.rest.tokens import token_file
 
 fastapi = pytest.importorskip("fastapi")
 pytest.importorskip("uvicorn")
@@ -396,7 +397,7 @@ def test_mounted_into_another_application(tmp_path: Path) -> None:
 
 def test_tokens_are_hashes_in_a_private_file(tmp_path: Path) -> None:
     file = tmp_path / "deep" / "tokens.json"
-    tokens = TokenFile(file)
+    tokens = token_file(file)
     assert tokens.names() == []
     assert not tokens.accepts("")
     first, second = tokens.new(), tokens.new("ci")
@@ -406,7 +407,7 @@ def test_tokens_are_hashes_in_a_private_file(tmp_path: Path) -> None:
     text = file.read_text()
     assert first not in text
     assert first.removeprefix("sagemem_") not in text
-    again = TokenFile(file)
+    again = token_file(file)
     assert again.accepts(first)
     assert again.accepts(second)
     assert not again.accepts(first[:-1])

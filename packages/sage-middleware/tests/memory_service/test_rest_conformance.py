@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from sage.common.serving.listening import running
 from sage.middleware.services.memory.errors import InvalidInputError
 from sage.middleware.services.memory.memory_manager import MemoryManager
 from sage.middleware.services.memory.rest.app import create_app
 from sage.middleware.services.memory.rest.client import MemoryClient
-from sage.middleware.services.memory.rest.serving import running
 from sage.middleware.testing.memory_backend import DIM, ROWS, VectorBackendSuite, sample_rows
 
 pytest.importorskip("fastapi")

@@ -45,23 +45,28 @@ def serve(
     once.
     """
     # FastAPI and what it serves take a second: after everything that can be refused cheaply.
-    from sage.middleware.services.memory.rest.serving import Address  # noqa: PLC0415
+    from sage.common.serving.listening import Address  # noqa: PLC0415
 
-    address = Address(host=host, port=port, certfile=certfile, keyfile=keyfile, plaintext=plaintext)
-    address.check()
-    from sage.middleware.services.memory.rest.app import create_app  # noqa: PLC0415
-    from sage.middleware.services.memory.rest.guard import LOOPBACK_HOSTS  # noqa: PLC0415
-    from sage.middleware.services.memory.rest.limits import DEFAULT_MODELS, Limits  # noqa: PLC0415
-    from sage.middleware.services.memory.rest.serving import serve as run  # noqa: PLC0415
-    from sage.middleware.services.memory.rest.tokens import (  # noqa: PLC0415
-        VARIABLE,
-        FixedToken,
-        TokenFile,
+    address = Address(
+        host=host,
+        port=port,
+        what="the memory server",
+        certfile=certfile,
+        keyfile=keyfile,
+        plaintext=plaintext,
     )
+    address.check()
+    from sage.common.serving.guard import LOOPBACK_HOSTS  # noqa: PLC0415
+    from sage.common.serving.listening import serve as run  # noqa: PLC0415
+    from sage.common.serving.tokens import FixedToken  # noqa: PLC0415
+    from sage.middleware.services.memory.rest.app import create_app  # noqa: PLC0415
+    from sage.middleware.services.memory.rest.limits import DEFAULT_MODELS, Limits  # noqa: PLC0415
+    from sage.middleware.services.memory.rest.tokens import VARIABLE  # noqa: PLC0415
+    from sage.middleware.services.memory.rest.tokens import token_file as tokens_of  # noqa: PLC0415
     from sage.middleware.services.memory.service import MemoryService  # noqa: PLC0415
 
     given = os.environ.get(VARIABLE)
-    accepts = FixedToken(given).accepts if given else TokenFile(token_file).accepts
+    accepts = FixedToken(given).accepts if given else tokens_of(token_file).accepts
     overrides = {} if data_dir is None else {"data_dir": str(data_dir)}
     with MemoryService(_settings(config), **overrides) as service:
         app = create_app(
@@ -73,8 +78,8 @@ def serve(
         )
 
         def ready(url: str) -> None:
-            if not given and not TokenFile(token_file).names():
-                token = TokenFile(token_file).new()
+            if not given and not tokens_of(token_file).names():
+                token = tokens_of(token_file).new()
                 say(f"token (shown only now): {token}\n  export {VARIABLE}={token}")
             say(f"serving {service.data_dir} at {url}; stop with Ctrl-C")
 
@@ -87,9 +92,9 @@ def new_token(
     token_file: TokenFileOption = None,
 ) -> None:
     """Make a token and show it, once."""
-    from sage.middleware.services.memory.rest.tokens import TokenFile  # noqa: PLC0415
+    from sage.middleware.services.memory.rest.tokens import token_file as tokens_of  # noqa: PLC0415
 
-    typer.echo(TokenFile(token_file).new(name))
+    typer.echo(tokens_of(token_file).new(name))
 
 
 @token_app.command("list")
@@ -97,9 +102,9 @@ def list_tokens(
     token_file: TokenFileOption = None, output: OutputOption = OutputFormat.TABLE
 ) -> None:
     """List the tokens by name; they themselves are not kept."""
-    from sage.middleware.services.memory.rest.tokens import TokenFile  # noqa: PLC0415
+    from sage.middleware.services.memory.rest.tokens import token_file as tokens_of  # noqa: PLC0415
 
-    emit(TokenFile(token_file).names(), output)
+    emit(tokens_of(token_file).names(), output)
 
 
 @token_app.command("revoke")
@@ -107,9 +112,9 @@ def revoke_token(
     name: Annotated[str, typer.Argument(help="Its name.")], token_file: TokenFileOption = None
 ) -> None:
     """Refuse a token from now on; servers that run see it at once."""
-    from sage.middleware.services.memory.rest.tokens import TokenFile  # noqa: PLC0415
+    from sage.middleware.services.memory.rest.tokens import token_file as tokens_of  # noqa: PLC0415
 
-    TokenFile(token_file).revoke(name)
+    tokens_of(token_file).revoke(name)
     say(f"revoked {name!r}")
 
 

@@ -1,6 +1,6 @@
 """Memory over HTTP: the server's application and the client with the manager's interface.
 
-Server: ``tokens`` → ``guard`` → ``bodies``, ``failures`` → ``app`` → ``serving``. Client:
+Server: ``tokens`` → ``bodies``, ``failures`` → ``app``, run by ``sage.common.serving``. Client:
 ``transport`` → ``remote_vdb``, ``remote_calls`` → ``client``. FastAPI and uvicorn (extra
 ``server``) are imported by ``create_app`` and ``serve`` only; the client needs nothing.
 """

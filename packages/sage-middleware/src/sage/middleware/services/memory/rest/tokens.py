@@ -1,118 +1,15 @@
-"""Tokens of the memory server: shown once, kept as hashes.
-
-The file has mode 0600 and holds SHA-256 hashes. A token has 256 random bits, so that a hash without
-salt and stretching cannot be reversed or looked up.
-"""
+"""Where the tokens of the memory server are, and how they look."""
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import os
-import secrets
-import time
-from pathlib import Path
-from typing import Any
 
-import orjson
-
-from sage.common.errors import ConfigError, NotFoundError
-from sage.common.paths import config_dir, write_secret
+from sage.common.paths import config_dir
+from sage.common.serving.tokens import TokenFile
 
 VARIABLE = "SAGE_MEMORY_TOKEN"
-_PREFIX = "sagemem_"
-_SHORTEST = 16
 
 
-def default_file() -> Path:
-    """Where the hashes are kept unless told otherwise."""
-    return config_dir() / "memory-tokens.json"
-
-
-class TokenFile:
-    """The tokens a server accepts.
-
-    Args:
-        path: The file; it need not exist.
-    """
-
-    def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
-        self.path = Path(path) if path is not None else default_file()
-
-    def names(self) -> list[dict[str, Any]]:
-        """Name and time of creation of each token."""
-        return [{"name": t["name"], "created": t["created"]} for t in self._read()]
-
-    def new(self, name: str = "default") -> str:
-        """Make a token; returns it. It cannot be shown again.
-
-        Raises:
-            ConfigError: A token has that name.
-        """
-        known = self._read()
-        if any(entry["name"] == name for entry in known):
-            raise ConfigError(f"there is a token {name!r} already; revoke it first")
-        token = _PREFIX + secrets.token_urlsafe(32)
-        self._write([*known, {"name": name, "sha256": _hash(token), "created": time.time()}])
-        return token
-
-    def revoke(self, name: str) -> None:
-        """Refuse a token from now on; running servers see it at once.
-
-        Raises:
-            NotFoundError: No token has that name.
-        """
-        known = self._read()
-        left = [entry for entry in known if entry["name"] != name]
-        if len(left) == len(known):
-            raise NotFoundError(
-                f"there is no token {name!r}; there are "
-                f"{', '.join(repr(e['name']) for e in known) or 'none'}"
-            )
-        self._write(left)
-
-    def accepts(self, token: str) -> bool:
-        """Whether a token is one of the file's; in constant time for each."""
-        given = _hash(token)
-        matches = [hmac.compare_digest(given, entry["sha256"]) for entry in self._read()]
-        return any(matches)
-
-    def _read(self) -> list[dict[str, Any]]:
-        try:
-            raw = self.path.read_bytes()
-        except FileNotFoundError:
-            return []
-        try:
-            tokens: list[dict[str, Any]] = orjson.loads(raw)["tokens"]
-            for entry in tokens:
-                entry["name"], entry["sha256"], entry["created"]
-        except (orjson.JSONDecodeError, KeyError, TypeError) as exc:
-            raise ConfigError(f"{str(self.path)!r} is not a file of tokens: {exc}") from exc
-        return tokens
-
-    def _write(self, tokens: list[dict[str, Any]]) -> None:
-        write_secret(self.path, orjson.dumps({"tokens": tokens}).decode())
-
-
-class FixedToken:
-    """One token that was given.
-
-    Raises:
-        ConfigError: It is too short to be one.
-    """
-
-    def __init__(self, token: str) -> None:
-        if len(token) < _SHORTEST:
-            raise ConfigError(
-                f"a token has at least {_SHORTEST} characters, this one has {len(token)}; make one "
-                "with: sage memory token new"
-            )
-        self._hash = _hash(token)
-
-    def accepts(self, token: str) -> bool:
-        """Whether a token is the one; in constant time."""
-        return hmac.compare_digest(_hash(token), self._hash)
-
-
-def _hash(token: str) -> str:
-    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
+def token_file(path: str | os.PathLike[str] | None = None) -> TokenFile:
+    """The tokens the server accepts; default: ``memory-tokens.json`` of the configuration."""
+    return TokenFile(config_dir() / "memory-tokens.json" if path is None else path, "sagemem_")

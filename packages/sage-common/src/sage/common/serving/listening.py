@@ -1,8 +1,12 @@
-"""Runs the memory server: binds, refuses what is unsafe, ends cleanly."""
+"""Runs a server: binds, refuses what is unsafe, ends cleanly.
+
+uvicorn (extra ``server``) is imported when a server is made.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import ipaddress
 import signal
 import socket
@@ -15,7 +19,6 @@ import attrs
 
 from sage.common.errors import ConfigError, MissingExtraError, ServiceError
 
-DEFAULT_PORT = 19002
 _STOP_SECONDS = 5
 
 
@@ -26,12 +29,14 @@ class Address:
     Attributes:
         host: Name or address to bind.
         port: Port; 0 for any.
+        what: What listens there, for messages.
         certfile, keyfile: PEM files for TLS.
         plaintext: Whether another than a loopback address may be bound without TLS.
     """
 
     host: str = "127.0.0.1"
-    port: int = DEFAULT_PORT
+    port: int = 0
+    what: str = "the server"
     certfile: Path | None = None
     keyfile: Path | None = None
     plaintext: bool = False
@@ -74,7 +79,7 @@ def serve(app: Any, address: Address, ready: Callable[[str], object]) -> None:
         ConfigError: The address is refused.
         ServiceError: It cannot be bound.
     """
-    server, listener, url = _prepare(app, address)
+    server, listener, url = prepare(app, address)
     # uvicorn raises the signal again when it has ended: then the handlers in place here act.
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
@@ -88,9 +93,9 @@ def serve(app: Any, address: Address, ready: Callable[[str], object]) -> None:
 @contextlib.contextmanager
 def running(app: Any, address: Address | None = None) -> Iterator[str]:
     """Serve in a thread as long as the block runs; gives the URL. For tests and notebooks."""
-    server, listener, url = _prepare(app, address or Address(port=0))
+    server, listener, url = prepare(app, address or Address())
     thread = threading.Thread(
-        target=server.run, kwargs={"sockets": [listener]}, name="sage-memory-server", daemon=True
+        target=server.run, kwargs={"sockets": [listener]}, name="sage-server", daemon=True
     )
     thread.start()
     try:
@@ -101,12 +106,26 @@ def running(app: Any, address: Address | None = None) -> Iterator[str]:
         listener.close()
 
 
-def _prepare(app: Any, address: Address) -> tuple[Any, socket.socket, str]:
+def prepare(
+    app: Any, address: Address, *, lifespan: bool = False
+) -> tuple[Any, socket.socket, str]:
+    """A uvicorn server, the listening socket for it, and the URL it will have.
+
+    Args:
+        app: The application.
+        address: Where to listen.
+        lifespan: Whether the application wants to be told of start and end.
+
+    Raises:
+        ConfigError: The address is refused.
+        ServiceError: It cannot be bound.
+        MissingExtraError: uvicorn is not installed.
+    """
     address.check()
     try:
         import uvicorn
     except ImportError as exc:
-        raise MissingExtraError("uvicorn", "server", "the memory server") from exc
+        raise MissingExtraError("uvicorn", "server", address.what) from exc
     config = uvicorn.Config(
         app,
         loop="asyncio",  # the work is done in threads
@@ -114,13 +133,23 @@ def _prepare(app: Any, address: Address) -> tuple[Any, socket.socket, str]:
         log_level="warning",
         access_log=False,
         server_header=False,
-        lifespan="off",
+        lifespan="on" if lifespan else "off",
         ws="none",
         proxy_headers=False,
         timeout_graceful_shutdown=_STOP_SECONDS,
         ssl_certfile=None if address.certfile is None else str(address.certfile),
         ssl_keyfile=None if address.keyfile is None else str(address.keyfile),
     )
+    listener, url = listen(address)
+    return uvicorn.Server(config), listener, url
+
+
+def listen(address: Address) -> tuple[socket.socket, str]:
+    """A listening socket and the URL of it.
+
+    Raises:
+        ServiceError: It cannot be bound; says what to try.
+    """
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -129,13 +158,19 @@ def _prepare(app: Any, address: Address) -> tuple[Any, socket.socket, str]:
         listener.listen(128)
     except OSError as exc:
         listener.close()
+        hint = "choose another --port, or stop what listens there"
+        if isinstance(exc, PermissionError):
+            hint = "ports below 1024 belong to the system administrator: choose a --port above"
+        elif isinstance(exc, socket.gaierror) or exc.errno == errno.EADDRNOTAVAIL:
+            hint = "this machine has no such address"
+        place = f"{address.host}:{address.port}"
         raise ServiceError(
-            f"cannot listen on {address.host}:{address.port}: {exc.strerror}; choose another "
-            "--port, or stop what listens there"
+            f"{address.what} cannot listen on {place}: {exc.strerror}; {hint}",
+            errno=exc.errno,
         ) from exc
     scheme = "http" if address.certfile is None else "https"
     host = f"[{address.host.strip('[]')}]" if family == socket.AF_INET6 else address.host
-    return uvicorn.Server(config), listener, f"{scheme}://{host}:{listener.getsockname()[1]}"
+    return listener, f"{scheme}://{host}:{listener.getsockname()[1]}"
 
 
 def _terminate(number: int, frame: object) -> NoReturn:

@@ -5,11 +5,10 @@ An ASGI middleware around the whole application, so that a route added later is 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
-
-import orjson
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -29,7 +28,7 @@ class Guard:
     """Refuses what must not reach the application.
 
     - 400: the ``Host`` header names none of ``hosts`` (DNS rebinding).
-    - 403: an unsafe method or a socket comes from a page of another origin.
+    - 403: it comes from a page of another origin, whatever the method: streams are read by GET.
     - 401: no valid bearer token; on every path but the exact ``OPEN_PATHS``.
     - 413: the body is larger than ``max_body`` bytes.
 
@@ -70,9 +69,8 @@ class Guard:
         host = headers.get(b"host", b"").decode("latin-1")
         if self._hosts is not None and _name(host) not in self._hosts:
             return 400, f"the host {host!r} is not served here"
-        unsafe = scope["type"] == "websocket" or scope["method"] not in _SAFE
-        origin = headers.get(b"origin")
-        if unsafe and origin is not None and not _same_origin(origin.decode("latin-1"), host):
+        origin = headers.get(b"origin")  # a browser sends it with whatever could change or stream
+        if origin is not None and not _same_origin(origin.decode("latin-1"), host):
             return 403, f"requests from pages of {origin.decode('latin-1')!r} are refused"
         if scope["type"] == "http" and _path(scope) in OPEN_PATHS and scope["method"] in _SAFE:
             return 0, ""
@@ -136,7 +134,7 @@ async def _refuse(scope: Scope, receive: Receive, send: Send, status: int, reaso
         await send({"type": "websocket.close", "code": 1008, "reason": reason[:120]})
         return
     kind = {401: "AuthError", 403: "AuthError"}.get(status, "InvalidInputError")
-    body = orjson.dumps({"error": {"type": kind, "message": reason, "data": {}}})
+    body = json.dumps({"error": {"type": kind, "message": reason, "data": {}}}).encode()
     headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
     if status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
