@@ -19,10 +19,7 @@ from sage.middleware.services.memory.memory_collection.base_collection import (
 )
 from sage.middleware.services.memory.vdb.embedder import Embedder
 from sage.middleware.services.memory.vdb.index_specs import MetadataFilter
-
-_PAGE = 1000
-_DIVERSE = 50
-_EF_SEARCH = 400
+from sage.middleware.services.memory.vdb.rows import IdSource
 
 
 class ChromaBase(BaseMemoryCollection):
@@ -40,6 +37,7 @@ class ChromaBase(BaseMemoryCollection):
         self._embedder = embedder or Embedder(model)
         self._callables: dict[str, MetadataFilter] = {}
         self._words = Words()
+        self._ids = IdSource()
         self._lock = threading.RLock()
         self._closed = False
 

@@ -21,10 +21,6 @@ from sage.middleware.services.memory.vdb.rows import (
     Metadata,
 )
 
-_PAGE = 1000
-_DIVERSE = 50
-_EF_SEARCH = 400
-
 
 class ChromaIndexing(ChromaReading):
     """Create, list, drop and attach indexes."""

@@ -22,8 +22,6 @@ from sage.middleware.services.memory.vdb.filters import Node, Where, matches, pa
 from sage.middleware.services.memory.vdb.retrieval import Hit
 
 _PAGE = 1000
-_DIVERSE = 50
-_EF_SEARCH = 400
 
 
 class ChromaReading(ChromaBase):

@@ -29,15 +29,12 @@ from sage.middleware.services.memory.vdb.rows import (
     check_ids,
     check_metadatas,
     check_texts,
-    new_ids,
     shown,
     to_json,
 )
 from sage.middleware.services.memory.vdb.store import missing_rows
 
 _PAGE = 1000
-_DIVERSE = 50
-_EF_SEARCH = 400
 
 
 class ChromaWriting(ChromaIndexing):
@@ -195,7 +192,7 @@ class ChromaWriting(ChromaIndexing):
     def _batch(self, texts: Any, metadatas: Any, ids: Any, vectors: Any) -> Batch:
         checked = check_texts(texts)
         plain, json = check_metadatas(metadatas, len(checked))
-        names = new_ids(len(checked)) if ids is None else check_ids(ids)
+        names = self._ids.take(len(checked)) if ids is None else check_ids(ids)
         if len(names) != len(checked):
             raise InvalidInputError(f"got {len(names)} ids for {len(checked)} texts")
         ready = self._vectors(checked, vectors, len(checked)) if checked else None

@@ -21,13 +21,11 @@ from sage.middleware.services.memory.vdb.metrics import (
     check_metric,
 )
 from sage.middleware.services.memory.vdb.rows import (
-    new_ids,
+    IdSource,
 )
 
 __all__ = ["ChromaMemoryCollection"]
 
-_PAGE = 1000
-_DIVERSE = 50
 _EF_SEARCH = 400
 
 
@@ -82,7 +80,7 @@ class ChromaMemoryCollection(JsonLines, ChromaWriting, ChromaSearching):
         )
         client = clients.open_client(path, server)
         # chromadb wants 3 to 512 characters and starts names with a letter or digit.
-        remote = f"sage-{name}-{new_ids(1)[0][-8:]}" if server is not None else "rows"
+        remote = f"sage-{name}-{IdSource().take(1)[0][-8:]}" if server is not None else "rows"
         rows = clients.create(client, remote, metric, ef_search)
         data = {**settings, "server": server, "remote": remote, "indexes": {}}
         data["ef_search"] = ef_search

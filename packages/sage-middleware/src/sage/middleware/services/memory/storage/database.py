@@ -253,6 +253,10 @@ class Database:
             except sqlite3.Error as exc:
                 raise self._explain(exc) from exc
 
+    def cursor(self) -> sqlite3.Cursor:
+        """A cursor to keep for the short statements of write transactions; use it only in them."""
+        return self._writer.cursor()
+
     def _run_queue(self) -> None:
         tickets = []
         while self._queue:

@@ -19,6 +19,7 @@ from sage.middleware.services.memory.vdb.dense import IVF_ROWS, DenseSearch, Eng
 from sage.middleware.services.memory.vdb.embedder import Embedder
 from sage.middleware.services.memory.vdb.index_specs import Indexes
 from sage.middleware.services.memory.vdb.metrics import Metric
+from sage.middleware.services.memory.vdb.rows import IdSource
 from sage.middleware.services.memory.vdb.snapshots import Snapshots
 from sage.middleware.services.memory.vdb.state import View
 from sage.middleware.services.memory.vdb.store import Change, RowStore
@@ -38,6 +39,7 @@ class VdbCore(BaseMemoryCollection):
         self._embedder = embedder
         self._given_model = bool(embedder)
         self._indexes = Indexes(store)
+        self._ids = IdSource()
         self._dense = DenseSearch(
             self._settings.get("metric", "cosine"),
             EngineChoice(self._settings.get("engine"), self._settings.get("ivf_rows", IVF_ROWS)),

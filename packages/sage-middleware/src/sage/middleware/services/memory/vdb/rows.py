@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import random
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -41,11 +41,20 @@ class Batch:
         return len(self.ids)
 
 
-def new_ids(count: int) -> list[str]:
-    """Unique ids that sort by time: 48 bits of milliseconds, 16 of position, 64 random."""
-    millis = f"{time.time_ns() // 1_000_000:012x}"
-    noise = os.urandom(8 * count).hex()
-    return [f"{millis}{i & 0xFFFF:04x}{noise[16 * i : 16 * i + 16]}" for i in range(count)]
+class IdSource:
+    """Makes ids for the rows of one handle; like the handle, not to be used across a fork.
+
+    Ids sort by time: 48 bits of milliseconds, 16 of position, 64 random.
+    """
+
+    def __init__(self) -> None:
+        # Seeded by the system; asking the system for each id costs a tenth of an insert.
+        self._bits = random.Random().getrandbits  # noqa: S311 - unique, not secret
+
+    def take(self, count: int) -> list[str]:
+        """New ids in order."""
+        millis, bits = f"{time.time_ns() // 1_000_000:012x}", self._bits
+        return [f"{millis}{i & 0xFFFF:04x}{bits(64):016x}" for i in range(count)]
 
 
 def check_ids(ids: Iterable[Any]) -> list[str]:

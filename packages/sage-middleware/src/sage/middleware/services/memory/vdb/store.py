@@ -75,7 +75,7 @@ class Change:
             self.callables,
             self.max_rows,
             self.max_age,
-        ) = connection.execute(
+        ) = store.cursor.execute(
             "SELECT epoch, seq, next_slot, dead_seq, callables, max_rows, max_age FROM state"
         ).fetchone()
 
@@ -154,7 +154,7 @@ class Change:
         start = self.commit.start
         if batch.vectors is not None:
             self.vector_file(batch.vectors.shape[1]).write(start, batch.vectors)
-        c = self.connection
+        c = self._store.cursor
         try:
             if len(batch) == 1:
                 c.execute(
@@ -190,7 +190,7 @@ class Change:
         commit = self.commit
         commit.seq += 1
         commit.dead_seq += len(commit.killed)
-        self.connection.execute(
+        self._store.cursor.execute(
             "UPDATE state SET seq = ?, next_slot = ?, dead_seq = ?",
             (commit.seq, commit.start + len(commit.metadatas), commit.dead_seq),
         )
@@ -220,6 +220,7 @@ class RowStore:
             create=create,
             before_commit=self._sync if durability == "power" else None,
         )
+        self.cursor = self.database.cursor()
         self.state = State(self.database)
         self._files: dict[int, VectorFile] = {}
         self._files_lock = threading.Lock()

@@ -20,7 +20,6 @@ from sage.middleware.services.memory.vdb.rows import (
     check_ids,
     check_metadatas,
     check_texts,
-    new_ids,
     to_json,
 )
 from sage.middleware.services.memory.vdb.store import Change, StoredRow, metadata_of
@@ -261,7 +260,7 @@ class Writes(VdbCore):
     ) -> Batch:
         checked = check_texts(texts)
         plain, json = check_metadatas(metadatas, len(checked))
-        names = new_ids(len(checked)) if ids is None else check_ids(ids)
+        names = self._ids.take(len(checked)) if ids is None else check_ids(ids)
         if len(names) != len(checked):
             raise InvalidInputError(f"got {len(names)} ids for {len(checked)} texts")
         return Batch(
