@@ -1,18 +1,22 @@
-"""List and run the ready applications."""
+"""List and run the ready applications, and start projects."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from sage.common.cli.output import JsonOption, OutputFormat, OutputOption, emit
+from sage.apps.scaffold import TEMPLATES, make_project
+from sage.common.cli.output import ExitCode, JsonOption, OutputFormat, OutputOption, emit, say
 from sage.common.cli.shell import as_command
 from sage.common.plugins import Registry, load_entry, summary
 
 GROUP = "sage.apps"
 
-app = typer.Typer(help="List and run the ready applications.", no_args_is_help=True)
+app = typer.Typer(
+    help="List and run the ready applications, and start projects.", no_args_is_help=True
+)
 
 
 def _names(incomplete: str) -> list[str]:
@@ -58,3 +62,24 @@ def run_app(
         list(arguments or ()), prog_name=f"sage app run {name}", standalone_mode=False
     )
     return result if isinstance(result, int) else 0
+
+
+@app.command("new")
+def new_app(
+    name: Annotated[
+        Path, typer.Argument(help="Name of the project: a folder is made.", show_default=False)
+    ],
+    template: Annotated[
+        str,
+        typer.Option(
+            help="; ".join(f"{each}: {text}" for each, text in TEMPLATES.items()) + ".",
+            autocompletion=lambda incomplete: [t for t in TEMPLATES if t.startswith(incomplete)],
+        ),
+    ] = "rag",
+) -> int:
+    """Start a project that runs and has a test."""
+    written = make_project(name, template)
+    for path in written:
+        typer.echo(name / path)
+    say(f"start with {name / 'README.md'}")
+    return ExitCode.OK

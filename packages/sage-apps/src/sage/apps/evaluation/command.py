@@ -34,7 +34,8 @@ def run_command(
     dataset: Annotated[
         Path,
         typer.Option(
-            help="Folder with queries.jsonl, and optionally corpus.jsonl and qrels.tsv.",
+            help="Questions: a jsonl or csv file (text, answers, documents), or a folder with "
+            "queries.jsonl and optionally corpus.jsonl and qrels.tsv.",
             show_default=False,
         ),
     ],

@@ -33,6 +33,11 @@ class MetricComparison:
     test: Comparison
     corrected: float
 
+    @property
+    def is_certain(self) -> bool:
+        """Whether the difference is called significant."""
+        return self.corrected < CERTAIN
+
 
 @attrs.frozen(kw_only=True)
 class RunComparison:

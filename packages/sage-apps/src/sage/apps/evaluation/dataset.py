@@ -1,10 +1,11 @@
-"""A data set folder: ``queries.jsonl``, and optionally ``corpus.jsonl`` and ``qrels.tsv``.
+"""A data set: a folder with ``queries.jsonl`` (and ``corpus.jsonl``, ``qrels.tsv``), or one file.
 
 Predecessor: the user's files; successor: ``sage.apps.evaluation.pipelines``.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ import orjson
 
 from sage.common.errors import ConfigError, NotFoundError
 from sage.lib.errors import InputFileError
+from sage.lib.io.source.records import format_of, read_records
 from sage.lib.types import Document, Query
 
 QUERIES, CORPUS, QRELS = "queries.jsonl", "corpus.jsonl", "qrels.tsv"
@@ -25,22 +27,23 @@ class Dataset:
     """Questions with what is known about their answers.
 
     Attributes:
-        folder: Where it was read from.
+        path: Where it was read from: a folder, or a file of questions.
         queries: With ``answers``, and in ``metadata`` ``qrels`` (judged documents) and ``spans``
             (marked places) where the files have them.
         fingerprint: Hash of the files.
         scope: Key that limits what a question is answered from.
     """
 
-    folder: Path
+    path: Path
     queries: tuple[Query, ...]
     fingerprint: str
     scope: str | None = None
 
     @property
     def name(self) -> str:
-        """Name of the folder."""
-        return self.folder.resolve().name
+        """Name of the folder or file."""
+        path = self.path.resolve()
+        return path.stem if path.is_file() else path.name
 
     def has(self, key: str) -> bool:
         """Whether a question has ``qrels``, ``spans`` or ``answers``."""
@@ -55,9 +58,12 @@ class Dataset:
             ConfigError: There is no such file, or it is empty.
             InputFileError: A line is broken.
         """
-        path = self.folder / CORPUS
+        path = self.path / CORPUS
         if not path.is_file():
-            raise ConfigError(f"{path}: no such file; this pipeline searches the data set's corpus")
+            raise ConfigError(
+                f"{path}: no such file; this pipeline searches the data set's corpus. To search "
+                "files of your own: `sage app run ingest`, and a pipeline file with a retriever"
+            )
         found: dict[str, Document] = {}
         for line, row in _rows(path):
             document = Document(
@@ -74,15 +80,16 @@ class Dataset:
 
 
 def load_dataset(
-    folder: Path, *, limit: int | None = None, answerable: bool = False, scope: str | None = None
+    path: Path, *, limit: int | None = None, answerable: bool = False, scope: str | None = None
 ) -> Dataset:
     """Read a data set.
 
     Args:
-        folder: Holds ``queries.jsonl`` (``id, text``, optionally ``answers`` and ``references``,
-            which are spans: ``corpus_id`` on the question or each span, ``start, end``), and
-            optionally ``corpus.jsonl`` (``id, title, text``) and ``qrels.tsv`` (tab-separated
-            question id, document id, grade).
+        path: A folder with ``queries.jsonl`` (``id, text``, optionally ``answers``, ``documents``:
+            ids of those that answer it, and ``references``, which are spans: ``corpus_id`` on the
+            question or each span, ``start, end``), and optionally ``corpus.jsonl`` (``id, title,
+            text``) and ``qrels.tsv`` (tab-separated question id, document id, grade). Or one jsonl,
+            csv, tsv or txt file of questions.
         limit: Only the first questions.
         answerable: Only questions with reference answers.
         scope: Key that questions and documents have: a question is answered from the documents
@@ -93,49 +100,49 @@ def load_dataset(
         InputFileError: A line is broken; names it.
         ConfigError: No question is left.
     """
-    path = folder / QUERIES
-    if not path.is_file():
+    file = path if path.is_file() else path / QUERIES
+    if not file.is_file():
         raise NotFoundError(
-            f"{path}: no such file; a data set is a folder with {QUERIES} (id, text, answers) and "
-            f"optionally {CORPUS} (id, text) and {QRELS} (question, document, grade)"
+            f"{file}: no such file; a data set is a jsonl or csv file of questions (text, answers, "
+            f"documents), or a folder with {QUERIES} and optionally {CORPUS} (id, text) and "
+            f"{QRELS} (question, document, grade)"
         )
     digest = hashlib.blake2b(digest_size=8)
-    for name in (QUERIES, CORPUS, QRELS):
-        file = folder / name
-        digest.update(file.read_bytes() if file.is_file() else b"-")
-    judged = _qrels(folder / QRELS)
+    for part in (file, path / CORPUS, path / QRELS):
+        digest.update(part.read_bytes() if part.is_file() else b"-")
+    judged = _qrels(path / QRELS)
     queries: dict[str, Query] = {}
-    for line, row in _rows(path):
-        query = _query(row, path, line, judged)
+    for line, row in _rows(file):
+        query = _query(row, file, line, judged)
         if scope is not None:
             if not isinstance(query.metadata.get(scope), str | int | float):
-                raise _error(path, line, f"--scope {scope}: the question has no such value")
+                known = ", ".join(sorted(query.metadata)) or "no further keys"
+                raise _error(
+                    file, line, f"--scope {scope}: the question has no such value (it has {known})"
+                )
             where = {scope: query.metadata[scope]}
             query = attrs.evolve(query, metadata={**query.metadata, "where": where})
         if query.id in queries:
-            raise _error(path, line, f"the id {query.id!r} is used twice")
+            raise _error(file, line, f"the id {query.id!r} is used twice")
         if query.answers or not answerable:
             queries[query.id] = query
     chosen = tuple(queries.values())[:limit]
     if not chosen:
         why = "no question has reference answers" if answerable else "it holds no questions"
-        raise ConfigError(f"{path}: {why}")
-    return Dataset(folder=folder, queries=chosen, fingerprint=digest.hexdigest(), scope=scope)
+        raise ConfigError(f"{file}: {why}")
+    return Dataset(path=path, queries=chosen, fingerprint=digest.hexdigest(), scope=scope)
 
 
 def _query(
     row: dict[str, Any], path: Path, line: int, judged: dict[str, dict[str, float]]
 ) -> Query:
     identity = str(row.get("id", f"line-{line}"))
-    answers = row.get("answers") or ()
-    if isinstance(answers, str):
-        answers = (answers,)
-    if not isinstance(answers, list | tuple) or not all(isinstance(a, str) for a in answers):
-        raise _error(path, line, "'answers' must be a list of strings")
-    taken = ("id", "text", "answers", "references")
+    answers, documents = (_texts(row, key, path, line) for key in ("answers", "documents"))
+    asked = next((key for key in ("text", "question", "query") if key in row), "text")
+    taken = ("id", asked, "answers", "documents", "references")
     metadata = {key: row[key] for key in row if key not in taken}
-    if identity in judged:
-        metadata["qrels"] = judged[identity]
+    if identity in judged or documents:
+        metadata["qrels"] = judged.get(identity) or dict.fromkeys(documents, 1.0)
     references = row.get("references")
     if references:
         try:
@@ -149,8 +156,21 @@ def _query(
             ]
         except (TypeError, KeyError, ValueError, AttributeError) as exc:
             raise _error(path, line, "'references' must list spans: corpus_id, start, end") from exc
-    text = _text(row, "text", path, line)
-    return Query(text=text, id=identity, answers=tuple(answers), metadata=metadata)
+    text = _text(row, asked, path, line)
+    return Query(text=text, id=identity, answers=answers, metadata=metadata)
+
+
+def _texts(row: dict[str, Any], key: str, path: Path, line: int) -> tuple[str, ...]:
+    given = row.get(key) or ()
+    if isinstance(given, str):
+        # A CSV cell may hold a JSON list, or a text that only looks like one.
+        with contextlib.suppress(orjson.JSONDecodeError):
+            given = orjson.loads(given) if given.startswith("[") else given
+    if isinstance(given, str):
+        given = (given,)
+    if not isinstance(given, list | tuple) or not all(isinstance(each, str) for each in given):
+        raise _error(path, line, f"{key!r} must be a list of strings, got {given!r:.80}")
+    return tuple(given)
 
 
 def _qrels(path: Path) -> dict[str, dict[str, float]]:
@@ -173,6 +193,10 @@ def _qrels(path: Path) -> dict[str, dict[str, float]]:
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    if path.suffix.lower() != ".jsonl":
+        for line, record in read_records(path, format_of(path, None), "utf-8"):
+            yield line, {"text": record} if isinstance(record, str) else dict(record)
+        return
     with path.open("rb") as file:
         for line, raw in enumerate(file, 1):
             if not raw.strip():

@@ -8,6 +8,7 @@ from html import escape
 from sage.apps.evaluation.comparison import CERTAIN, MetricComparison
 from sage.apps.evaluation.junit import clean
 from sage.apps.evaluation.summary import shown
+from sage.lib.evaluate.aggregate import Summary
 
 WIDTH, ROW, LABEL = 720, 30, 170
 
@@ -40,6 +41,37 @@ def effects_plot(metrics: Sequence[MetricComparison]) -> str:
             _text(middle + reach + 14, y + 4, f"{test.difference:+.4g}", "start"),
         ]
     return _svg(height, "Differences with 95 % intervals", parts)
+
+
+def means_plot(metric: str, rows: Sequence[tuple[str, Summary]]) -> str:
+    """One line per run: its mean with the interval, all on one scale."""
+    known = [
+        (name, total.mean, total.mean if total.low is None else total.low, total.high or total.mean)
+        for name, total in rows
+        if total.mean is not None
+    ]
+    low = min((low for _, _, low, _ in known), default=0.0)
+    high = max((high for _, _, _, high in known), default=1.0)
+    reach, width = (high - low) or 1.0, WIDTH - LABEL - 90
+    height = ROW * len(known) + 34
+
+    def at(value: float) -> float:
+        return LABEL + width * (value - low) / reach
+
+    parts = [
+        _line(LABEL, height - 24, LABEL + width, height - 24, "axis"),
+        _text(LABEL, height - 6, shown(low), "start"),
+        _text(LABEL + width, height - 6, shown(high), "end"),
+    ]
+    for number, (name, mean, least, most) in enumerate(known):
+        y = ROW * number + 20
+        parts += [
+            _text(LABEL - 8, y + 4, name if len(name) <= 24 else name[:23] + "…", "end"),
+            _line(at(least), y, at(most), y, "sure"),
+            f'<circle class="sure" cx="{at(mean):.1f}" cy="{y}" r="5"/>',
+            _text(LABEL + width + 14, y + 4, shown(mean), "start"),
+        ]
+    return _svg(height, f"{metric}: means with 95 % intervals", parts)
 
 
 def histogram(metric: MetricComparison, bins: int = 21) -> str:

@@ -62,6 +62,16 @@ def to_html(found: RunComparison) -> str:
         parts += ["<h2>Differences</h2>", effects_plot(found.metrics)]
     for each in found.metrics:
         parts += _metric(found, each)
+    return page(title, parts)
+
+
+def page(title: str, parts: Sequence[str]) -> str:
+    """A page that needs nothing else and allows nothing: no scripts, no requests.
+
+    Args:
+        title: Plain text.
+        parts: HTML of the body; whoever made it has escaped what is in it.
+    """
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta http-equiv="Content-Security-Policy" '
