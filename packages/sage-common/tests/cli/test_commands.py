@@ -1,4 +1,9 @@
 import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -234,3 +239,23 @@ def test_completion_of_all_programs(sage, shell):
         variable = f"_{program.replace('-', '_').upper()}_COMPLETE"
         assert variable in done.stdout
     assert f"sage completion {shell}" in done.stderr
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+def test_completion_in_bash(sage):
+    script = sage("completion", "bash").stdout + (
+        "\nCOMP_WORDS=(sage-config s); COMP_CWORD=1; _sage_config_completion sage-config\n"
+        'printf "%s\\n" "${COMPREPLY[@]}"\n'
+        "COMP_WORDS=(sage license sh); COMP_CWORD=2; _sage_completion sage\n"
+        'printf "%s\\n" "${COMPREPLY[@]}"\n'
+    )
+    programs = str(Path(sys.executable).parent)
+    done = subprocess.run(
+        ["bash", "--norc", "-c", script],
+        env={**os.environ, "PATH": os.pathsep.join([programs, os.environ["PATH"]])},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout.split() == ["show", "set", "show"]
