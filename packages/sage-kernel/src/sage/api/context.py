@@ -5,11 +5,15 @@ Predecessor: ``sage.api.functions``. The runtime makes one ``RuntimeContext`` pe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import logging
+    import random
+    import uuid
+
+    from sage.api.calls import CallInfo
 
     from sage.api.state import ListState, MapState, ValueState
 
@@ -60,6 +64,22 @@ class ServiceCaller:
         return ServiceProxy(name, self._call)
 
 
+class OperatorState:
+    """One value of a subtask; see ``RuntimeContext.operator_state``.
+
+    Attributes:
+        value: The value; assign a new one, or change it in place.
+    """
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __repr__(self) -> str:
+        return f"OperatorState({self.value!r})"
+
+
 class RuntimeContext:
     """Identity and facilities of one subtask. Not shared between threads.
 
@@ -72,11 +92,17 @@ class RuntimeContext:
         parallelism: Number of subtasks of the step.
         key: Key of the current item after ``key_by``, else ``None``.
         config: The environment's configuration.
+        restored: Whether the run goes on from a checkpoint: ``open`` then must not begin anew what
+            ``restore`` will bring back, such as an output file.
+        uses_state: Whether the step has asked for state.
     """
 
     __slots__ = (
+        "_calls",
         "_counters",
+        "_operator_state",
         "_record_id",
+        "_restored_state",
         "_services",
         "_state",
         "_stopping",
@@ -87,8 +113,10 @@ class RuntimeContext:
         "key",
         "operator",
         "parallelism",
+        "restored",
         "subtask",
         "uid",
+        "uses_state",
     )
 
     def __init__(
@@ -121,6 +149,11 @@ class RuntimeContext:
         self._stopping = stopping
         self._record_id = record_id
         self._counters: dict[str, float] = {}
+        self._calls: Any = None
+        self.uses_state = False
+        self.restored = False
+        self._operator_state: dict[str, OperatorState] = {}
+        self._restored_state: dict[str, Any] = {}
 
     @property
     def call_service(self) -> ServiceCaller:
@@ -154,6 +187,98 @@ class RuntimeContext:
         return None if self._record_id is None else self._record_id()
 
     @property
+    def record_ids(self) -> list[str]:
+        """Ids of the records in hand: the batch in ``execute_batch``, else the current one."""
+        if self._calls is None:
+            record = self.record_id
+            return [] if record is None else [record]
+        return self._calls.record_ids()  # type: ignore[no-any-return]
+
+    def call(
+        self,
+        function: Callable[..., Any],
+        /,
+        *args: Any,
+        call_info: CallInfo | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Make a call that has an effect or costs something: ``function(*args, **kwargs)``.
+
+        With a ledger (``env.enable_checkpoints``) the call is recorded before this returns, and
+        the same call is not made again after a crash, a restart or in a replay: its recorded
+        response is returned. The same call is: this run, record, step, code of the step, request,
+        and the how-manieth equal request of the record. Without a ledger it is a plain call.
+
+        Args:
+            function: What makes the call. For ``async def`` functions an awaitable is returned.
+            args: Its arguments; part of the request, so they must be plain values or records
+                (attrs, dataclasses). Bind a client as ``client.method``, not as an argument.
+            call_info: What kind of call it is, its model, how to read its usage.
+            kwargs: As ``args``.
+
+        Raises:
+            LedgerMissError: In a replay, the call was not recorded.
+            StateEncodingError: The request or the response cannot be stored.
+            LedgerError: The ledger cannot be written, or the call belongs to no record.
+        """
+        if self._calls is None:
+            return function(*args, **kwargs)
+        return self._calls.call(function, args, kwargs, call_info)
+
+    def call_many(
+        self,
+        function: Callable[[list[Any]], Any],
+        requests: Sequence[Any],
+        /,
+        *,
+        call_info: CallInfo | None = None,
+        records: Sequence[int] | None = None,
+    ) -> Any:
+        """Make one call for several requests, as ``execute_batch`` does: each is recorded.
+
+        Only requests that have no recorded response are given to ``function``; what it used is
+        shared out by the length of the requests.
+
+        Args:
+            function: Gets the requests to make, returns as many responses in their order.
+            requests: One per record in hand, or as many as ``records``.
+            call_info: As for ``call``; its ``request`` is put beside each request, and ``usage``
+                reads the list that ``function`` returned.
+            records: Position of each request's record in the batch; default: one each, or all for
+                the one record in hand.
+
+        Returns:
+            The responses, in order; an awaitable of them for an ``async def`` function.
+        """
+        if self._calls is None:
+            return function(list(requests))
+        return self._calls.call_many(function, requests, call_info, records)
+
+    def now(self) -> float:
+        """Unix seconds; recorded, so that a record sees the same again after a crash or replay."""
+        if self._calls is None:
+            import time  # noqa: PLC0415
+
+            return time.time()
+        return self._calls.now()  # type: ignore[no-any-return]
+
+    def random(self) -> random.Random:
+        """A generator of random numbers; with a ledger its seed is that of the run and record."""
+        if self._calls is None:
+            from random import Random  # noqa: PLC0415 - 10 ms
+
+            return Random()  # noqa: S311 - not for secrets
+        return self._calls.random()  # type: ignore[no-any-return]
+
+    def uuid(self) -> uuid.UUID:
+        """A random UUID; with a ledger the same again for the record after a crash or replay."""
+        if self._calls is None:
+            import uuid  # noqa: PLC0415
+
+            return uuid.uuid4()
+        return self._calls.uuid()  # type: ignore[no-any-return]
+
+    @property
     def logger(self) -> logging.Logger:
         """Logger named after job and step."""
         import logging  # noqa: PLC0415
@@ -178,6 +303,23 @@ class RuntimeContext:
         """A mapping per key."""
         return self._state_backend().map(name, ttl)  # type: ignore[no-any-return]
 
+    def operator_state(self, name: str, default: Any = None) -> OperatorState:
+        """State of this subtask as a whole, saved with the checkpoints of the job.
+
+        Args:
+            name: Its name within the step; the same object every time.
+            default: First value, or a function that makes it. After a restart the saved value.
+        """
+        self.uses_state = True
+        held = self._operator_state.get(name)
+        if held is None:
+            if name in self._restored_state:
+                first = self._restored_state[name]
+            else:
+                first = default() if callable(default) else default
+            held = self._operator_state[name] = OperatorState(first)
+        return held
+
     def register_timer(self, at: float) -> None:
         """Call ``on_timer`` for the current key at ``at`` (unix seconds, processing time)."""
         if self._timers is None:
@@ -196,6 +338,7 @@ class RuntimeContext:
         self.register_timer(time.time() + seconds)
 
     def _state_backend(self) -> Any:
+        self.uses_state = True
         if self._state is None:
             from sage.common.errors import GraphError  # noqa: PLC0415
 

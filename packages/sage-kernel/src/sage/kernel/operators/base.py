@@ -13,7 +13,7 @@ Each returns an iterable of outputs (an empty tuple when there is none), emitted
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 
@@ -46,3 +46,13 @@ class StatefulOperator:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from a ``snapshot``; called before the first item."""
+
+    def merge(self, states: list[dict[str, Any]], owns: Callable[[Any], bool]) -> dict[str, Any]:
+        """One snapshot from those of several subtasks, with the keys that ``owns`` accepts.
+
+        Here for snapshots that are lists of entries which begin with the key.
+        """
+        return {
+            name: [entry for state in states for entry in state[name] if owns(entry[0])]
+            for name in states[0]
+        }

@@ -24,12 +24,24 @@ from sage.kernel.operators.emit import DROPPED
 from sage.kernel.operators.keys import check_hashable
 
 Function = Callable[[Any, Any], Any]
+Owns = Callable[[Any], bool]
 _MISSING: Final = object()
 
 
 def make_pair(left: Any, right: Any) -> tuple[Any, Any]:
     """Result of a join without a function."""
     return (left, right)
+
+
+def merge_sides(states: list[dict[str, Any]], owns: Owns) -> dict[str, Any]:
+    """One snapshot of a join from those of several subtasks; an input ended where it did for all."""
+    return {
+        "ended": [all(state["ended"][port] for state in states) for port in (0, 1)],
+        "sides": [
+            [entry for state in states for entry in state["sides"][port] if owns(entry[0])]
+            for port in (0, 1)
+        ],
+    }
 
 
 class InnerJoinOne(StatefulOperator):
@@ -96,6 +108,10 @@ class InnerJoinOne(StatefulOperator):
                 for port in (0, 1)
             ],
         }
+
+    def merge(self, states: list[dict[str, Any]], owns: Owns) -> dict[str, Any]:
+        """One snapshot from those of several subtasks."""
+        return merge_sides(states, owns)
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from a snapshot."""
@@ -298,6 +314,14 @@ class HashJoin(StatefulOperator):
                 for by_age in self._by_age
             ],
         }
+
+    def merge(self, states: list[dict[str, Any]], owns: Owns) -> dict[str, Any]:
+        """One snapshot from those of several subtasks; what expires first comes first."""
+        merged = merge_sides(states, owns)
+        if self._window != math.inf:
+            for side in merged["sides"]:
+                side.sort(key=lambda entry: entry[2])
+        return merged
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from a snapshot."""

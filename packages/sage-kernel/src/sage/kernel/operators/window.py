@@ -208,6 +208,14 @@ class TimeWindow(GroupOperator):
             ]
         }
 
+    def merge(self, states: list[dict[str, Any]], owns: Callable[[Any], bool]) -> dict[str, Any]:
+        """One snapshot from those of several subtasks."""
+        merged: dict[int, list[Any]] = {}
+        for state in states:
+            for k, groups in state["open"]:
+                merged.setdefault(k, []).extend(g for g in groups if owns(g[0]))
+        return {"open": [[k, groups] for k, groups in sorted(merged.items())]}
+
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from a snapshot."""
         self._open = {k: {key: list(v) for key, v in groups} for k, groups in state["open"]}

@@ -10,14 +10,20 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sage.kernel.compiler.codegen import SegmentCode
+from sage.kernel.ledger.current import CURRENT, Current
 from sage.kernel.runtime.channel import Channel, ChannelAborted
 from sage.kernel.runtime.failure import TaskAbort, task_failed
+from sage.kernel.runtime.gate import BARRIER
 from sage.kernel.runtime.loop import JobLoop
+from sage.kernel.runtime.pending import Pending
 from sage.kernel.runtime.release import Release, Result
 from sage.kernel.runtime.task import Task
+
+if TYPE_CHECKING:
+    from sage.kernel.runtime.snapshots import Saved
 
 REORDER = 1024
 """Finished items that may wait for an earlier one; more than that only with a wider segment."""
@@ -42,6 +48,10 @@ class AsyncTask(Task):
         self._active_since: float | None = None
         self.active_seconds = 0.0
         self._runs: dict[int, Any] = {}
+        self._pending: Pending | None = None
+        self._draining: int | None = None
+        if self.job.checkpoints is not None:
+            self._pending = Pending(self.segment.ordered)
 
     def connect(self, loop: JobLoop) -> None:
         """Bind the channels to the loop. Called before any task starts."""
@@ -81,6 +91,8 @@ class AsyncTask(Task):
                 raise self._failed[1]
             if self._canceled:
                 raise ChannelAborted
+            if self._pending is not None and not self.job.stopping:
+                self.final = self._save_functions()
         finally:
             self.ended = perf_counter()
             errors = await self.functions.close_async()
@@ -99,6 +111,8 @@ class AsyncTask(Task):
         """Records, an end of input or room for a worker: wake or make one."""
         if self._done is None or self._done.done():
             return
+        if self._pending is not None:
+            self._meet_barriers()
         self._more()
         if not self._workers:
             self._check_end()
@@ -118,36 +132,130 @@ class AsyncTask(Task):
     def _has_items(self) -> bool:
         if self._local:
             return True
+        if self._draining is not None:
+            return False
         for _, channel in self.inputs:
-            if channel.items:
+            if channel.items and channel.barrier is None:
                 return True
             channel.waiting = True
-            if channel.items:
+            if channel.items and channel.barrier is None:
                 channel.waiting = False
                 return True
         return False
 
     def _next(self) -> tuple[int, int, Any, Any] | None:
         """Sequence number, input, item, position; ``None`` when nothing is there."""
-        if not self._local:
-            for at, (plan, channel) in enumerate(self.inputs):
-                batch = channel.take(min(64, (channel.limit + 1) // 2))
-                if not batch:
-                    channel.waiting = True
-                    if not channel.items:
-                        continue
+        if self._draining is not None or not (self._local or self._take()):
+            return None
+        if self._draining is not None:  # since a moment ago
+            return None
+        entry = self._local.popleft()
+        if self._pending is not None:
+            self._pending.add(entry[0], entry)
+        return entry
+
+    def _take(self) -> bool:
+        """Take a batch of one input; whether there was any."""
+        while True:
+            shut = False
+            for at, (_, channel) in enumerate(self.inputs):
+                if self._take_from(at, channel, min(64, (channel.limit + 1) // 2)):
+                    return True
+                channel.waiting = True
+                if channel.items and channel.barrier is None:
                     channel.waiting = False
-                    batch = channel.take(min(64, (channel.limit + 1) // 2))
-                source = channel.lineage.slice(channel.taken - len(batch), len(batch))
-                lineage, offset = source if source is not None else (None, 0)
-                for i, item in enumerate(batch):
-                    value = item[1] if plan.keyed else item
-                    self._local.append((self._seq, at, value, (lineage, offset + i)))
-                    self._seq += 1
-                break
+                    if self._take_from(at, channel, min(64, (channel.limit + 1) // 2)):
+                        return True
+                shut = shut or channel.shut
+            if not shut or not self._aligned():
+                return bool(self._local)
+
+    def _take_from(self, at: int, channel: Channel, most: int) -> bool:
+        batch = channel.take(most)
+        if not batch:
+            return False
+        if self.loop_log is not None:
+            self.loop_log.came(at, batch)
+        source = channel.lineage.slice(channel.taken - len(batch), len(batch))
+        lineage, offset = source if source is not None else (None, 0)
+        keyed = self.inputs[at][0].keyed
+        for i, item in enumerate(batch):
+            self._local.append((self._seq, at, item[1] if keyed else item, (lineage, offset + i)))
+            self._seq += 1
+        return True
+
+    # ------------------------------------------------------------------ checkpoints
+
+    def _meet_barriers(self) -> None:
+        """Come to barriers early: what is before them is saved as pending, not waited for.
+
+        No more than a channel's worth of records is taken ahead for that.
+        """
+        if self._draining is not None:
+            return
+        for at, (_, channel) in enumerate(self.inputs):
+            while (
+                channel.marked != channel.passed
+                and channel.barrier is None
+                and len(self._local) < channel.limit
+            ):
+                if not self._take_from(at, channel, channel.limit) and channel.barrier is None:
+                    break
+        while any(channel.shut for _, channel in self.inputs) and self._aligned():
+            pass
+
+    def _aligned(self) -> bool:
+        """Answer a barrier that has come through all inputs; whether one had."""
+        assert self.gate is not None
+        if self._draining is not None or (come := self.gate.aligned()) is None:
+            return False
+        what, facts = come
+        if what == BARRIER:
+            if self._busy and (self.letters or self._keeps_state()):
+                self._draining = facts[0].id
             else:
-                return None
-        return self._local.popleft()
+                self._answer(facts[0].id)
+        elif self.loop_log is not None:
+            self.loop_log.returned(facts[1], facts[0].id)
+        return True
+
+    def _answer(self, checkpoint: int) -> None:
+        try:
+            self.answer(checkpoint, {**self._save_functions(), **self._save_pending()})
+        except Exception as error:  # noqa: BLE001 - the task boundary
+            self._failed = self._failed or (-1, error)
+            self.job.stop_sources()
+            self._stop_workers(-1)
+
+    def _drained(self) -> None:
+        """The last call in flight has ended: answer the barrier that waited for it."""
+        checkpoint, self._draining = self._draining, None
+        if checkpoint is not None and self._failed is None and not self._canceled:
+            self._answer(checkpoint)
+            self._loop.call_soon(self._ready)
+
+    def _save_pending(self) -> dict[str, bytes]:
+        assert self._pending is not None
+        entries = [*self._pending.entries(), *self._local]
+        records = [(at, lineage, offset, [v]) for _, at, v, (lineage, offset) in entries]
+        return self.save_pending(records)
+
+    def _keeps_state(self) -> bool:
+        from sage.kernel.runtime.snapshots import keeps_state  # noqa: PLC0415 - with checkpoints
+
+        return keeps_state(self.functions)
+
+    def _save_functions(self) -> dict[str, bytes]:
+        from sage.kernel.runtime.snapshots import save_functions  # noqa: PLC0415 - as above
+
+        return save_functions(self.segment.nodes, self.functions, self.subtask)
+
+    def restore(self, saved: Saved) -> None:
+        from sage.kernel.runtime.snapshots import restore_functions  # noqa: PLC0415 - as above
+
+        restore_functions(saved, self.segment.nodes, self.functions, self.subtask, 1)
+
+    # ------------------------------------------------------------------ one worker
 
     async def _work(self) -> None:
         me = asyncio.current_task()
@@ -162,7 +270,7 @@ class AsyncTask(Task):
             if taken is None:
                 if self.guard is not None:
                     self.guard.check()
-                if all(channel.ended for _, channel in self.inputs) and not self._local:
+                if self._at_end():
                     return
                 waiter: asyncio.Future[None] = self._loop.create_future()
                 self._idle.append(waiter)
@@ -173,6 +281,7 @@ class AsyncTask(Task):
             if self._has_items():
                 self._more()
             outs: list[tuple[int, Any]] = []
+            CURRENT.set(Current(*position))
             self._enter()
             try:
                 await self._runs[at](value, outs.append, position)
@@ -195,6 +304,10 @@ class AsyncTask(Task):
                     self._active_since = None
             results: list[Result] = [(*position, outs)] if outs else []
             self.release.add(seq, results)
+            if self._pending is not None:
+                self._pending.done(seq, self.release.next)
+                if self._draining is not None and self._busy == 0:
+                    self._drained()
             self.inputs[at][1].completed += 1
             if self._held:
                 self._wake_held()
@@ -251,13 +364,20 @@ class AsyncTask(Task):
         if self._done.done():
             return
         over = self._failed is not None or self._canceled
-        if over or (all(channel.ended for _, channel in self.inputs) and not self._local):
+        if over or self._at_end():
             for waiter in self._idle:
                 if not waiter.done():
                     waiter.set_result(None)
             self._idle.clear()
             if not self._workers:
                 self._done.set_result(None)
+
+    def _at_end(self) -> bool:
+        return (
+            not self._local
+            and self._draining is None
+            and all(channel.ended for _, channel in self.inputs)
+        )
 
     def _fail(self, seq: int, abort: TaskAbort, partial: list[Result]) -> None:
         """Items before the failing one still go out; those after it are canceled."""

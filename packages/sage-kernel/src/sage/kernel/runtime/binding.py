@@ -17,6 +17,8 @@ from sage.kernel.graph.model import FunctionSpec, Node
 from sage.kernel.runtime.failure import OPENING, TaskAbort, fallback_spec, task_failed
 from sage.kernel.runtime.sharing import Shared
 
+NOTHING: Any = object()
+
 
 class Bound:
     """One function of a step in one subtask.
@@ -26,9 +28,10 @@ class Bound:
         call: What the generated code calls.
         context: Set when the instance has a life cycle.
         shared: Set when other subtasks may have the same instance.
+        saved: State for its ``restore``, when the run goes on from a checkpoint.
     """
 
-    __slots__ = ("call", "context", "instance", "lives", "opened", "shared")
+    __slots__ = ("call", "context", "instance", "lives", "opened", "saved", "shared")
 
     def __init__(
         self, instance: Any, call: Any, context: RuntimeContext, shared: Shared | None
@@ -36,8 +39,9 @@ class Bound:
         self.instance = instance
         self.call = call
         self.context = context
-        self.lives = hasattr(instance, "open") and _has_life_cycle(instance)
+        self.lives = hasattr(instance, "open") and has_life_cycle(instance)
         self.opened = False
+        self.saved: Any = NOTHING
         self.shared = shared if self.lives else None
 
 
@@ -100,6 +104,8 @@ class Functions:
             )
         if isinstance(instance, FlatMapFunction) and kind == "flatmap":
             call = collecting(instance, call)
+        if self._job.recording is not None and kind != "source":
+            call = self._job.recording.around(node, spec, call, context)
         shared = None if spec.is_class else self._job.sharing.join(instance)
         bound = Bound(instance, call, context, shared)
         self._bound.append((node, bound))
@@ -164,6 +170,7 @@ class Functions:
                 "execute is not: make both async or both sync",
                 step=node.name,
             )
+        self._restore(node, bound)
         bound.opened = True
 
     async def open_async(self) -> None:
@@ -198,7 +205,24 @@ class Functions:
                 await result
         except Exception as error:
             raise self._not_opened(node, error) from error
+        self._restore(node, bound)
         bound.opened = True
+
+    def restore_after_open(self, node_id: int, nth: int, state: Any) -> None:
+        """Let the ``nth`` function of a step have ``restore(state)`` called once it is open."""
+        instance = self.instances[node_id][nth]
+        for node, bound in self._bound:
+            if node.id == node_id and bound.instance is instance:
+                bound.saved = state
+
+    def _restore(self, node: Node, bound: Bound) -> None:
+        if bound.saved is NOTHING:
+            return
+        try:
+            bound.instance.restore(bound.saved)
+        except Exception as error:
+            raise self._not_opened(node, error) from error
+        bound.saved = NOTHING
 
     def _not_opened(self, node: Node, error: BaseException) -> TaskAbort:
         if isinstance(error, TaskAbort):
@@ -244,7 +268,8 @@ class Functions:
         return task_failed(self._job.name, node, None, "close()", error)
 
 
-def _has_life_cycle(instance: Any) -> bool:
+def has_life_cycle(instance: Any) -> bool:
+    """Whether the engine opens and closes a function."""
     if isinstance(instance, BaseFunction):
         return True
     return hasattr(instance, "execute") and hasattr(instance, "close")

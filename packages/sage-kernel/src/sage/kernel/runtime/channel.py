@@ -33,6 +33,18 @@ class ChannelAborted(BaseException):
     """Raised in a task that touches a channel of a canceled job."""
 
 
+class Barrier:
+    """Stands between the records before and after checkpoint ``id``; see ``Channel.mark``."""
+
+    __slots__ = ("id",)
+
+    def __init__(self, id: int) -> None:  # noqa: A002 - the field's word
+        self.id = id
+
+    def __repr__(self) -> str:
+        return f"Barrier({self.id})"
+
+
 class Signal:
     """What one sleeping thread waits on. ``fire`` may be called from any thread, any time."""
 
@@ -63,6 +75,8 @@ class Channel:
         total: Records ever appended, counted per batch by the producer.
         taken: Records ever taken.
         produced, completed: For loops only, see ``sage.kernel.runtime.loops``.
+        barrier: The barrier the consumer has come to; what is behind it waits for ``pass_on``.
+        marked, passed: Barriers that were put in, and those the consumer is done with.
     """
 
     __slots__ = (
@@ -73,6 +87,7 @@ class Channel:
         "_writer",
         "_writer_waits",
         "aborted",
+        "barrier",
         "blocked_seconds",
         "closed",
         "completed",
@@ -81,8 +96,10 @@ class Channel:
         "items",
         "limit",
         "lineage",
+        "marked",
         "max_bytes",
         "max_items",
+        "passed",
         "produced",
         "record_bytes",
         "taken",
@@ -115,6 +132,9 @@ class Channel:
         self.produced = 0
         self.completed = 0
         self.blocked_seconds = 0.0
+        self.barrier: Barrier | None = None
+        self.marked = 0
+        self.passed = 0
         self.lineage = LineageLog()
         self._reader = reader or Signal()
         self._writer = Signal()
@@ -193,6 +213,18 @@ class Channel:
             return False
         return True
 
+    def mark(self, barrier: Barrier) -> None:
+        """Put a barrier behind the records that are there. By the producer; never blocks.
+
+        Also on a channel that is closed, by whoever speaks for a producer that has ended.
+        """
+        self.marked += 1
+        self.items.append(barrier)
+        if self._on_ready is not None:
+            self._on_ready()
+        else:
+            self._reader.fire()
+
     def close(self) -> None:
         """No more records will come."""
         self.closed = True
@@ -207,6 +239,8 @@ class Channel:
         """Up to ``most`` of the records that are there, possibly none. Frees what was in hand."""
         items = self.items
         batch = items[:most] if len(items) > most else items[:]
+        if self.marked != self.passed:
+            batch = self._before_barrier(batch)
         if batch:
             del items[: len(batch)]
             self.taken += len(batch)
@@ -216,6 +250,28 @@ class Channel:
         if self._writer_waits and len(items) + len(batch) < self.limit:
             self._made_room()
         return batch
+
+    def _before_barrier(self, batch: list[Any]) -> list[Any]:
+        """What of ``batch`` comes before the next barrier; comes to it when that is nothing."""
+        if self.barrier is not None:
+            return []
+        for at, item in enumerate(batch):
+            if type(item) is Barrier:
+                if at == 0:
+                    self.barrier = item
+                    del self.items[:1]
+                return batch[:at]
+        return batch
+
+    def pass_on(self) -> None:
+        """The consumer is done with the barrier it came to: what is behind it may be taken."""
+        self.barrier = None
+        self.passed += 1
+
+    @property
+    def shut(self) -> bool:
+        """Whether the consumer has come to a barrier and not passed it."""
+        return self.barrier is not None
 
     def finished(self, count: int) -> None:
         """``count`` of the records in hand are done (consumers that work item by item)."""
@@ -233,7 +289,7 @@ class Channel:
     @property
     def ended(self) -> bool:
         """Closed and empty: nothing will ever come."""
-        return self.closed and not self.items
+        return self.closed and not self.items and self.barrier is None
 
     def notify_with(self, on_ready: Callable[[], None]) -> None:
         """Call ``on_ready`` instead of firing the signal (event-loop consumers)."""

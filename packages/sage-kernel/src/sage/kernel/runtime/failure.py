@@ -173,6 +173,10 @@ class FailureHandler:
         step = self._steps[node.id]
         policy = node.options.on_error
         step.lost += 1
+        recording = self._job.recording
+        if recording is not None and policy in ("skip", "dead_letter"):
+            status = "skipped" if policy == "skip" else policy
+            recording.lost(node, self._locate(n), status, error)
         if policy == "skip":
             return SKIP
         if policy == "dead_letter":

@@ -8,20 +8,26 @@ items before it are still put out.
 from __future__ import annotations
 
 import threading
+from collections import deque
 from time import perf_counter, time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sage.common.errors import StepTimeoutError
 from sage.kernel.compiler import traits
 from sage.kernel.compiler.codegen import SegmentCode
 from sage.kernel.graph.model import DEFAULT_ROUTE, Node
+from sage.kernel.ledger.current import CURRENT, Current
 from sage.kernel.runtime.binding import Functions, TimedCall
 from sage.kernel.runtime.channel import ChannelAborted
 from sage.kernel.runtime.failure import SKIP, FailureHandler, TaskAbort, no_route
-from sage.kernel.runtime.gate import TIMER
+from sage.kernel.runtime.gate import BARRIER, LOOPED, TIMER
 from sage.kernel.runtime.lineage import Lineage
+from sage.kernel.runtime.pending import Pending
 from sage.kernel.runtime.release import Release, Result
 from sage.kernel.runtime.task import Task
+
+if TYPE_CHECKING:
+    from sage.kernel.runtime.snapshots import Saved
 
 WINDOW = 4
 """Chunks per worker that may be finished before the oldest one is."""
@@ -56,6 +62,12 @@ class PooledTask(Task):
         self._exhausted = False
         self._working = 0
         self._crashed = False
+        self._finals: dict[str, bytes] = {}
+        self._ahead: deque[tuple[int, list[Any], tuple[Lineage, int] | None]] = deque()
+        self._due: tuple[int, list[Any]] | None = None
+        self._pending: Pending | None = None
+        if self.job.checkpoints is not None:
+            self._pending = Pending(self.segment.ordered)
         for nth in range(1, self.workers_here()):
             self.all_functions.append(self.make_functions(nth))
         puts = {cid: self._put(cid, channels) for cid, channels in self.outputs.items()}
@@ -98,6 +110,8 @@ class PooledTask(Task):
             raise self._failed[1]
         if crashed:
             raise crashed[0]
+        if self._pending is not None and not self.job.stopping:
+            self.final = self._finals
 
     def _worker(self, nth: int) -> None:
         functions = self.all_functions[nth % len(self.all_functions)]
@@ -120,6 +134,8 @@ class PooledTask(Task):
                     return
                 self._give(chunk, results)
                 self._adapt(len(chunk.items), perf_counter() - started)
+            if self._pending is not None and nth < len(self.all_functions):
+                self._finals.update(self._save_functions(nth))
         finally:
             worker.close()
 
@@ -147,31 +163,142 @@ class PooledTask(Task):
                     self._turn.wait()
             if self._exhausted or self._failed is not None or self.useless():
                 return None
-            most, linger = self.batch_limits()
-            taken = gate.next(most)
+            taken = self._records(*self.batch_limits())
             if taken is None:
                 self._exhausted = True
                 return None
-            at, items = taken
-            channel = self.inputs[at][1]
-            if linger and len(items) < most:
-                deadline = time() + linger
-                while len(items) < most:
-                    more = gate.next(most - len(items), deadline)
-                    if more is None or more[0] == TIMER:
-                        break
-                    items = items + more[1]
-            lineage = channel.lineage.slice(channel.taken - len(items), len(items))
-            chunk = Chunk(self._seq, items, lineage, at)
+            chunk = Chunk(self._seq, *taken)
             self._seq += 1
             with self._turn:
-                self._working += len(items)
+                self._working += len(chunk.items)
+                if self._pending is not None:
+                    self._pending.add(chunk.seq, chunk)
             return chunk
+
+    def _records(
+        self, most: int, linger: float | None
+    ) -> tuple[list[Any], tuple[Lineage, int] | None, int] | None:
+        """Records for a chunk: items, lineage, input. Answers barriers on the way."""
+        gate = self.gate
+        assert gate is not None
+        while True:
+            if self._pending is not None:
+                self._meet_barriers()
+            if self._ahead:
+                return self._from_ahead(most)
+            taken = gate.next(most)
+            if taken is None:
+                return None
+            at, items = taken
+            if at >= 0:
+                break
+            self._not_records(at, items)
+        if self.loop_log is not None:
+            self.loop_log.came(at, items)
+        channel = self.inputs[at][1]
+        first = channel.taken - len(items)
+        if linger and len(items) < most:
+            deadline = time() + linger
+            while len(items) < most:
+                more = gate.next(most - len(items), deadline)
+                if more is None or more[0] == TIMER:
+                    break
+                if more[0] != at:
+                    self._put_back(*more)
+                    break
+                if self.loop_log is not None:
+                    self.loop_log.came(*more)
+                items = items + more[1]
+        return items, channel.lineage.slice(first, len(items)), at
+
+    # ------------------------------------------------------------------ checkpoints
+
+    def _meet_barriers(self) -> None:
+        """Come to barriers early: what is before them is saved as pending, not waited for.
+
+        No more than a channel's worth of records is taken ahead for that.
+        """
+        if self._due is not None:
+            due, self._due = self._due, None
+            self._not_records(*due)
+        marked = False
+        for at, (_, channel) in enumerate(self.inputs):
+            marked = marked or channel.marked != channel.passed
+            while (
+                channel.marked != channel.passed
+                and channel.barrier is None
+                and sum(len(entry[1]) for entry in self._ahead) < channel.limit
+                and (batch := channel.take(channel.limit))
+            ):
+                self._put_back(at, batch)
+        assert self.gate is not None
+        while marked and (come := self.gate.aligned()) is not None:
+            self._not_records(*come)
+
+    def _put_back(self, at: int, items: list[Any]) -> None:
+        """Keep what was just taken for a later chunk."""
+        if at < 0:
+            self._due = (at, items)
+            return
+        if self.loop_log is not None:
+            self.loop_log.came(at, items)
+        channel = self.inputs[at][1]
+        lineage = channel.lineage.slice(channel.taken - len(items), len(items))
+        self._ahead.append((at, items, lineage))
+
+    def _from_ahead(self, most: int) -> tuple[list[Any], tuple[Lineage, int] | None, int]:
+        at, items, source = self._ahead.popleft()
+        if len(items) > most:
+            rest = None if source is None else (source[0], source[1] + most)
+            self._ahead.appendleft((at, items[most:], rest))
+        return items[:most], source, at
+
+    def _not_records(self, what: int, facts: list[Any]) -> None:
+        if what == BARRIER:
+            with self._turn:
+                drain = bool(self.letters) or self._keeps_state()
+                while drain and self._working and self._failed is None:
+                    self._turn.wait()
+                parts = self._save_pending()
+                for nth in range(len(self.all_functions)):
+                    parts.update(self._save_functions(nth))
+                self.answer(facts[0].id, parts)
+        elif what == LOOPED and self.loop_log is not None:
+            self.loop_log.returned(facts[1], facts[0].id)
+
+    def _save_pending(self) -> dict[str, bytes]:
+        assert self._pending is not None
+        taken = [(c.index, c.lineage, c.offset, c.items) for c in self._pending.entries()]
+        for at, items, source in self._ahead:
+            lineage, offset = source if source is not None else (None, 0)
+            taken.append((at, lineage, offset, items))
+        return self.save_pending(taken)
+
+    def _keeps_state(self) -> bool:
+        from sage.kernel.runtime.snapshots import keeps_state  # noqa: PLC0415 - with checkpoints
+
+        return any(keeps_state(functions) for functions in self.all_functions)
+
+    def _save_functions(self, nth: int) -> dict[str, bytes]:
+        from sage.kernel.runtime.snapshots import save_functions  # noqa: PLC0415 - as above
+
+        return save_functions(self.segment.nodes, self.all_functions[nth], nth)
+
+    def restore(self, saved: Saved) -> None:
+        from sage.kernel.runtime.snapshots import restore_functions  # noqa: PLC0415 - as above
+
+        count = len(self.all_functions)
+        for nth, functions in enumerate(self.all_functions):
+            restore_functions(saved, self.segment.nodes, functions, nth, count)
+
+    # ------------------------------------------------------------------ giving
 
     def _give(self, chunk: Chunk, results: list[Result]) -> None:
         with self._turn:
             self._working -= len(chunk.items)
             self.release.add(chunk.seq, results)
+            if self._pending is not None:
+                self._pending.done(chunk.seq, self.release.next)
             self.inputs[chunk.index][1].completed += len(chunk.items)
             self._turn.notify_all()
 
@@ -251,6 +378,7 @@ class ItemWorker(Worker):
             if task.job.canceled:
                 raise ChannelAborted
             outs: list[tuple[int, Any]] = []
+            CURRENT.set(Current(lineage, offset + i))
             if plan.keyed:
                 item = item[1]  # noqa: PLW2901 - the key is for partitioning only
             run(item, outs.append, (lineage, offset + i))
@@ -287,6 +415,7 @@ class BatchWorker(Worker):
             [item[1] for item in chunk.items] if task.inputs[chunk.index][0].keyed else chunk.items
         )
         started = perf_counter()
+        CURRENT.set(Current(chunk.lineage, chunk.offset, len(items)))
         outcomes = self.call(items)
         task.steps[node.id].observe_many(perf_counter() - started, len(items))
         for i, (item, (ok, value)) in enumerate(zip(items, outcomes, strict=True)):
@@ -328,6 +457,7 @@ class BatchWorker(Worker):
             if not self.task.job.sleep(delay):
                 raise ChannelAborted
             attempt += 1
+            CURRENT.set(Current(*n, repeated=True))
             ok, value = self.call([item])[0]
             if ok:
                 return value
@@ -392,8 +522,17 @@ class VectorWorker(BatchWorker):
             if len(items) == 1 or traits.has_effect(self.node):
                 return [(False, error)] * len(items)
             # A pure batch is computed again item by item, so that only the bad one is lost.
-            return [self.call([item])[0] for item in items]
+            return self._one_by_one(items)
         return [(True, value) for value in values]
+
+    def _one_by_one(self, items: list[Any]) -> list[tuple[bool, Any]]:
+        whole = CURRENT.get()
+        outcomes = []
+        for i, item in enumerate(items):
+            if whole is not None:
+                CURRENT.set(whole.again(i))
+            outcomes += self.call([item])
+        return outcomes
 
     def _late(self, error: TimeoutError) -> Exception:
         if self._timeout is None:

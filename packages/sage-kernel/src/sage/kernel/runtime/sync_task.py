@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from itertools import islice
 from time import perf_counter, time
 from typing import TYPE_CHECKING, Any
 
@@ -20,13 +21,14 @@ from sage.kernel.operators.emit import DROPPED
 from sage.kernel.runtime.binding import Functions
 from sage.kernel.runtime.channel import ChannelAborted
 from sage.kernel.runtime.failure import SKIP, TaskAbort, task_failed
-from sage.kernel.runtime.gate import TIMER
+from sage.kernel.runtime.gate import BARRIER, LOOPED, TIMER
 from sage.kernel.runtime.lineage import DerivedLineage, OriginLineage
 from sage.kernel.runtime.tables import MISSING
 from sage.kernel.runtime.task import HERE, Task
 
 if TYPE_CHECKING:
     from sage.kernel.compiler.inline import Inlined
+    from sage.kernel.runtime.snapshots import Saved, SavedSource
 
 LONGEST = 2048
 """Most records per call of the generated function."""
@@ -68,16 +70,20 @@ class SyncTask(Task):
         self._one_to_one = is_one_to_one(self.plan, self.segment)
         self._runs: dict[tuple[str, bool], Any] = {}
         self._resumes: dict[int, Any] = {}
-        self._operators: dict[int, Any] = {}
+        self.operators: dict[int, Any] = {}
+        self.tables: dict[int, Any]
         self._handler = self.make_handler(self.functions)
         self._env = self.code_env(self.functions, self._handler)
         self._pulled_now = [0]
+        self._answered = 0
+        self._origin: SavedSource | None = None
+        self._numbered: dict[int, int] = {}
         self._env["N"] = self._pulled_now
-        state: dict[int, Any] = {}
+        state = self.tables = {}
         self._env["STATE"] = state
         initial: dict[int, Any] = {}
         self._env["INIT"] = initial
-        self._env["OP"] = self._operators
+        self._env["OP"] = self.operators
         self._env["parents"] = {cid: parents.append for cid, parents in self._parents.items()}
         for node in self.segment.nodes:
             if node.kind == "reduce":
@@ -92,7 +98,7 @@ class SyncTask(Task):
                     self.functions.calls[node.id] = self._by_policy(
                         node, self.functions.calls[node.id]
                     )
-                self._operators[node.id] = self.job.make_operator(
+                self.operators[node.id] = self.job.make_operator(
                     node, self.functions, self.functions.contexts[node.id]
                 )
 
@@ -120,7 +126,7 @@ class SyncTask(Task):
             result = state[key] = functions.calls[node.id](before, value)
             return result
         if node.kind == "process":
-            return self._operators[node.id].process(value, 0)
+            return self.operators[node.id].process(value, 0)
         return super().call_again(functions, node, value, key)
 
     # ------------------------------------------------------------------ running
@@ -137,6 +143,8 @@ class SyncTask(Task):
             else:
                 self._run_inbox()
             self._finish_operators()
+            if self.job.checkpoints is not None and not self.job.stopping:
+                self.final = self._save(ended=True)
             failed = False
         finally:
             self.ended = perf_counter()
@@ -145,16 +153,22 @@ class SyncTask(Task):
                 self.job.closing_failed(errors[0])
 
     def _run_source(self, node: Node) -> None:
-        job = self.job
-        iterator = iterate(self.functions.instances[node.id][0], job)
+        job, checkpoints = self.job, self.job.checkpoints
+        if self._origin is not None and self._origin.ended:
+            self._pulled = self._origin.count
+            return
+        iterator = self._begin_source(node)
         self._exact = type(iterator) in _EXACT
         self._plain_iterator = self._exact or type(iterator) is type(iter([]))
         origin = OriginLineage(node.uid)
         self.lineage = (origin, -1)
         try:
             while not job.stopping:
+                if self._answered != job.barrier:
+                    self._answer_source(job.barrier)
+                    continue
                 if job.paused:
-                    job.wait_resumed()
+                    job.wait_resumed(self._answered)
                     continue
                 most = self._next_size()
                 run = self._choose("source", node, 0)
@@ -174,6 +188,8 @@ class SyncTask(Task):
                 finally:
                     self._pulled += self._pulled_now[0]
                     self._end_lineage(self._pulled_now[0])
+                if checkpoints is not None and checkpoints.every is not None:
+                    checkpoints.pulled(self._pulled_now[0])
                 if count < most:
                     return
                 self._adapt(count, perf_counter() - started)
@@ -186,7 +202,7 @@ class SyncTask(Task):
         gate = self.gate
         assert gate is not None
         gate.on_end = self._end_input
-        timed = bool(self._operators)
+        timed = bool(self.operators)
         while True:
             deadline = self._next_time() if timed else None
             if self.useless():
@@ -195,10 +211,12 @@ class SyncTask(Task):
             if taken is None:
                 return
             at, batch = taken
-            if at == TIMER:
-                self._fire_timers()
+            if at < 0:
+                self._not_records(at, batch)
                 continue
             plan, channel = self.inputs[at]
+            if self.loop_log is not None:
+                self.loop_log.came(at, batch)
             node = self.plan.nodes[plan.target]
             run = self._choose("batch", node, plan.index, plan.keyed)
             count = len(batch)
@@ -218,6 +236,14 @@ class SyncTask(Task):
             if timed and (due := self._next_time()) is not None and due <= time():
                 self._fire_timers()
 
+    def _not_records(self, what: int, facts: list[Any]) -> None:
+        if what == TIMER:
+            self._fire_timers()
+        elif what == BARRIER:
+            self.answer(facts[0].id, self._save())
+        elif what == LOOPED and self.loop_log is not None:
+            self.loop_log.returned(facts[1], facts[0].id)
+
     def _drain_outputs(self) -> None:
         """Backpressure for channels that the generated code appends to without looking."""
         for channels in self.outputs.values():
@@ -233,6 +259,48 @@ class SyncTask(Task):
         elif seconds > SLOW and self._most > 1:
             self._most = max(1, int(self._most * QUICK * 2 / seconds))
         self._timed = seconds > SLOW_RECORD * count
+
+    # ------------------------------------------------------------------ checkpoints
+
+    def _begin_source(self, node: Node) -> Iterator[Any]:
+        """The items of the source, from where an earlier task left off."""
+        source, origin = self.functions.instances[node.id][0], self._origin
+        if origin is None:
+            return iterate(source, self.job)
+        self._pulled = origin.count
+        if hasattr(source, "seek"):
+            source.seek(origin.offset)
+            return iterate(source, self.job)
+        iterator = iterate(source, self.job)
+        next(islice(iterator, origin.count, origin.count), None)
+        return iterator
+
+    def _answer_source(self, checkpoint: int) -> None:
+        self._answered = checkpoint
+        self.answer(checkpoint, self._save())
+        self.job.checkpoints.begun.wait()
+
+    def _save(self, *, ended: bool = False) -> dict[str, bytes]:
+        from sage.kernel.runtime.steps import save_steps  # noqa: PLC0415 - only with checkpoints
+
+        return save_steps(self, ended=ended)
+
+    def numbered(self, node: Node) -> int:
+        """Outputs that a stateful step has put out, by earlier tasks of the run too."""
+        return self._numbered.get(node.id, 0) + self.count_of(f"e{node.id}_n")
+
+    def continue_source(self, origin: SavedSource) -> None:
+        """Go on from where the source of an earlier task left off."""
+        self._origin = origin
+
+    def continue_numbering(self, node: Node, first: int) -> None:
+        """Number the outputs of a stateful step from ``first``."""
+        self._numbered[node.id] = first
+
+    def restore(self, saved: Saved) -> None:
+        from sage.kernel.runtime.steps import restore_steps  # noqa: PLC0415 - only with checkpoints
+
+        restore_steps(self, saved)
 
     # ------------------------------------------------------------------ generated code
 
@@ -360,25 +428,27 @@ class SyncTask(Task):
     # ------------------------------------------------------------------ stateful steps
 
     def _next_time(self) -> float | None:
-        times = [t for op in self._operators.values() if (t := op.next_time()) is not None]
+        times = [t for op in self.operators.values() if (t := op.next_time()) is not None]
         return min(times) if times else None
 
     def _fire_timers(self) -> None:
         now = time()
         for node in self.segment.nodes:
-            operator = self._operators.get(node.id)
+            operator = self.operators.get(node.id)
             if operator is not None and (due := operator.next_time()) is not None and due <= now:
                 self._emit(node, partial(operator.on_time, now))
 
     def _end_input(self, at: int) -> None:
         plan, _ = self.inputs[at]
-        operator = self._operators.get(plan.target)
+        if self.loop_log is not None:
+            self.loop_log.ended(at)
+        operator = self.operators.get(plan.target)
         if operator is not None and len(self.plan.nodes[plan.target].inputs) > 1:
             self._emit(self.plan.nodes[plan.target], partial(operator.end_input, plan.index))
 
     def _finish_operators(self) -> None:
         for node in self.segment.nodes:
-            operator = self._operators.get(node.id)
+            operator = self.operators.get(node.id)
             if operator is not None:
                 self._emit(node, operator.finish)
 
@@ -413,7 +483,9 @@ class SyncTask(Task):
 
     def _send_own(self, node: Node, batch: list[Any]) -> None:
         run = self._choose("outputs", node, 0)
-        origin = OriginLineage(node.uid, self.count_of(f"e{node.id}_n"))
+        many = self.segment.subtasks > 1
+        uid = f"{node.uid}[{self.subtask}]" if many else node.uid
+        origin = OriginLineage(uid, self.numbered(node))
         self.current, self.lineage = batch, (origin, 0)
         self._begin_lineage(origin, 0)
         try:

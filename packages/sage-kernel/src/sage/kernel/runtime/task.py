@@ -9,21 +9,26 @@ from __future__ import annotations
 
 import sys
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sage.api.context import RuntimeContext
 from sage.common.errors import GraphError, JobError
 from sage.kernel.compiler import writer
 from sage.kernel.compiler.model import ChannelPlan, ExecutionGraph, SegmentPlan
 from sage.kernel.graph.model import DEAD_LETTER, Node
+from sage.kernel.ledger.current import CURRENT
 from sage.kernel.runtime.binding import Functions
-from sage.kernel.runtime.channel import Channel, Signal
+from sage.kernel.runtime.channel import Barrier, Channel, Signal
 from sage.kernel.runtime.failure import SKIP, FailureHandler, TaskAbort, no_route, task_failed
 from sage.kernel.runtime.gate import InputGate
 from sage.kernel.runtime.lineage import Lineage
+from sage.kernel.runtime.looplog import LoopLog
 from sage.kernel.runtime.loops import LoopGuard
 from sage.kernel.runtime.metrics import StepMetrics
 from sage.kernel.runtime.tables import MISSING, Many, add_to, take_first
+
+if TYPE_CHECKING:
+    from sage.kernel.runtime.snapshots import Saved
 
 HERE: Any = object()
 """Position of the record being worked on, wherever that is; see ``Task.record_id``."""
@@ -37,6 +42,7 @@ class Task:
         outputs: channel plan id -> channels (one per subtask of the target).
         letters: node id -> channels that take its dead letters.
         started: ``perf_counter`` at the start, for ratios.
+        final: What it saved when its input had ended, for the checkpoints that follow.
     """
 
     asynchronous = False
@@ -58,6 +64,8 @@ class Task:
         self.started = 0.0
         self.ended = 0.0
         self.error: BaseException | None = None
+        self.final: dict[str, bytes] | None = None
+        self.loop_log: LoopLog | None = None
         self.gate: InputGate | None = None
         self.lineage: tuple[Lineage, int] | None = None
         self.current: list[Any] = []
@@ -76,6 +84,8 @@ class Task:
 
         def context(node: Node) -> RuntimeContext:
             made: RuntimeContext = self.job.make_context(node, index, count, self.record_id)
+            if self.job.recording is not None:
+                self.job.recording.attach(node, made)
             return made
 
         return Functions(self.job, self.segment.nodes, context, asynchronous=self.asynchronous)
@@ -84,6 +94,9 @@ class Task:
         """The failure handler over these functions."""
 
         def again(ident: Any, value: Any, key: Any) -> Any:
+            calls = functions.contexts[ident[0] if isinstance(ident, tuple) else ident]._calls
+            if calls is not None:
+                calls.again()
             if isinstance(ident, tuple):
                 what = ident[1]
                 return what() if callable(what) else functions.calls[ident[0]][what](value)
@@ -114,9 +127,12 @@ class Task:
     def prepare(self) -> None:
         """Called once when all channels are connected, before the task starts."""
         channels = [channel for _, channel in self.inputs]
-        self.gate = InputGate(self.signal, channels)
+        self.gate = InputGate(self.signal, channels, [plan.feedback for plan, _ in self.inputs])
         if self.guard is not None:
             self.gate.before_wait(self.guard.check)
+        back = {at: channel for at, (plan, channel) in enumerate(self.inputs) if plan.feedback}
+        if back and self.job.checkpoints is not None:
+            self.loop_log = LoopLog(back, self._save_taken, self._acknowledge)
 
     def load(self, generated: writer.Generated, env: dict[str, Any], label: str) -> Any:
         """Compile generated code with counters of its own."""
@@ -240,6 +256,9 @@ class Task:
 
         Found in the frame of the generated code, so that nothing is kept for it per record.
         """
+        current = CURRENT.get()
+        if current is not None:
+            return None if self.job.canceled else current.record_id()
         frame = sys._getframe(1)
         while frame is not None:
             if frame.f_code.co_name == "run" and frame.f_code.co_filename.startswith("<sage "):
@@ -248,6 +267,69 @@ class Task:
                 return self.locate(names["start"] - names["left"]() if exact else names.get("n"))
             frame = frame.f_back  # type: ignore[assignment]
         return None
+
+    # ------------------------------------------------------------------ checkpoints
+
+    def forward(self, checkpoint: int) -> None:
+        """Put the barrier of a checkpoint into all outputs. By whoever may write to them."""
+        barrier = Barrier(checkpoint)
+        for channels in (*self.outputs.values(), *self.letters.values()):
+            for channel in channels:
+                channel.mark(barrier)
+
+    def answer(self, checkpoint: int, parts: dict[str, bytes]) -> None:
+        """The task has saved ``parts``: pass the barrier on and say so."""
+        self.forward(checkpoint)
+        if self.loop_log is not None:
+            self.loop_log.begin(checkpoint, parts)
+        else:
+            self._acknowledge(checkpoint, parts)
+
+    def _acknowledge(self, checkpoint: int, parts: dict[str, bytes]) -> None:
+        self.job.checkpoints.acknowledge(self, checkpoint, parts)
+
+    def _save_taken(self, at: int, nth: int, batch: list[Any]) -> tuple[str, bytes]:
+        """A part with the records just taken from input ``at``."""
+        channel = self.inputs[at][1]
+        source = channel.lineage.slice(channel.taken - len(batch), len(batch))
+        ids = None if source is None else ids_of(*source, len(batch))
+        return self._save_records(at, nth, ids, batch)
+
+    def save_pending(
+        self, taken: list[tuple[int, Lineage | None, int, list[Any]]]
+    ) -> dict[str, bytes]:
+        """Parts with records that were taken and whose results are not out, in their order.
+
+        Args:
+            taken: Input, lineage and offset, values.
+        """
+        by_input: dict[int, tuple[list[str] | None, list[Any]]] = {}
+        for at, lineage, offset, values in taken:
+            ids, all_values = by_input.setdefault(at, (None if lineage is None else [], []))
+            if ids is not None and lineage is not None:
+                ids.extend(ids_of(lineage, offset, len(values)))
+            all_values.extend(values)
+        return dict(self._save_records(at, 0, *records) for at, records in by_input.items())
+
+    def _save_records(
+        self, at: int, nth: int, ids: list[str] | None, values: list[Any]
+    ) -> tuple[str, bytes]:
+        from sage.kernel.runtime import snapshots  # noqa: PLC0415 - only with checkpoints
+
+        plan = self.inputs[at][0]
+        node = self.plan.nodes[plan.target]
+        if plan.keyed and self.asynchronous:  # taken without their key, which nobody reads
+            values = [(None, value) for value in values]
+        name = snapshots.part_name(node.uid, self.subtask, f"pending/{plan.index}/{nth:06}")
+        return name, snapshots.save_records(node, ids, values)
+
+    def restore(self, saved: Saved) -> None:
+        """Take over what an earlier task of these steps saved; after ``prepare``, before ``run``.
+
+        Raises:
+            JobError: It does not fit.
+        """
+        raise NotImplementedError
 
     # ------------------------------------------------------------------ ending
 
@@ -346,6 +428,11 @@ class Task:
         if node.kind in ("flatmap", "window", "batch", "process", "join"):
             return self.count_of(f"e{node.id}_n")
         return max(0, into - lost)
+
+
+def ids_of(lineage: Lineage, offset: int, count: int) -> list[str]:
+    """Ids of ``count`` records."""
+    return [lineage.resolve(offset + i) for i in range(count)]
 
 
 async def _noop() -> None:

@@ -5,7 +5,8 @@ Predecessor: ``sage.kernel.compiler``; what it makes is a running ``sage.kernel.
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from sage.kernel.compiler.fusion import plan_execution
 from sage.kernel.compiler.model import ExecutionGraph, SegmentPlan
@@ -19,8 +20,12 @@ from sage.kernel.runtime.channel import (
 from sage.kernel.runtime.exit import track
 from sage.kernel.runtime.job import Job
 from sage.kernel.runtime.loops import LoopGuard
+from sage.kernel.runtime.sharing import Sharing
 from sage.kernel.runtime.sync_task import SyncTask
 from sage.kernel.runtime.task import Task
+
+if TYPE_CHECKING:
+    from sage.kernel.runtime.durable import Durable
 
 
 def submit_local(graph: StreamGraph) -> Job:
@@ -34,20 +39,45 @@ def submit_local(graph: StreamGraph) -> Job:
         ServiceError: A service does not start.
     """
     plan = plan_execution(graph)
-    job = Job(new_job_id(), graph, plan)
-    services = make_services(job, graph)
-    job._services = services
-    tasks = make_tasks(job, plan)
-    connect(job, plan, tasks, graph)
+    durable = make_durable(graph, plan)
+    job = Job(new_job_id() if durable is None else durable.run.id, graph, plan, durable)
     try:
+        services = make_services(job, graph)
+        job._services = services
+        job.rebuild = partial(build_tasks, job, plan, graph, durable)
+        tasks = job.rebuild()
         if services is not None:
             services.start()
         track(job)
-        job.start([task for group in tasks.values() for task in group], services)
+        job.start(tasks, services)
     except BaseException as error:
         job.start_failed(error)
         raise
     return job
+
+
+def make_durable(graph: StreamGraph, plan: ExecutionGraph) -> Durable | None:
+    """The run that the job executes, where fault tolerance is on."""
+    if not graph.config.get("fault_tolerance"):
+        return None
+    from sage.kernel.runtime.durable import Durable  # noqa: PLC0415 - attrs, msgspec
+
+    return Durable(graph, plan, new_job_id())
+
+
+def build_tasks(
+    job: Job, plan: ExecutionGraph, graph: StreamGraph, durable: Durable | None
+) -> list[Task]:
+    """New tasks, connected, in the state of the checkpoint they go on from."""
+    job.sharing = Sharing()
+    job.barrier = 0
+    if durable is not None:
+        job.checkpoints = durable.coordinate(job)
+    tasks = make_tasks(job, plan)
+    connect(job, plan, tasks, graph)
+    if durable is not None:
+        durable.restore(tasks)
+    return [task for group in tasks.values() for task in group]
 
 
 def new_job_id() -> str:

@@ -1,0 +1,162 @@
+"""The part of a job that makes it survive: its run folder, coordinator, restore and restarts.
+
+Predecessor: ``sage.kernel.runtime.local.submit``; successor: ``sage.kernel.checkpoint``.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from sage.kernel.checkpoint.store import Checkpoint, CheckpointInfo, CheckpointStore, open_savepoint
+
+from sage.common.errors import JobError
+from sage.kernel.checkpoint.coordinator import Coordinator
+from sage.kernel.checkpoint.restarts import RestartPolicy
+from sage.kernel.checkpoint.runs import FINISHED, Run, open_run
+from sage.kernel.checkpoint.settings import FaultTolerance, fault_tolerance
+from sage.kernel.compiler.model import ExecutionGraph
+from sage.kernel.graph.model import StreamGraph
+from sage.kernel.runtime.snapshots import Saved, restore_records
+from sage.kernel.runtime.task import Task
+
+if TYPE_CHECKING:
+    from sage.kernel.runtime.job import Job
+
+
+class Durable:
+    """Run, checkpoints and restarts of one job.
+
+    Attributes:
+        settings: Fault tolerance of the environment.
+        run: The run, locked until ``close``.
+        coordinator: Of the tasks that run now.
+        restored: Number of the checkpoint the tasks go on from, or ``None``.
+    """
+
+    def __init__(self, graph: StreamGraph, plan: ExecutionGraph, new_id: str) -> None:
+        settings = fault_tolerance(graph.config)
+        assert settings is not None, "made only for environments with fault tolerance"
+        self.settings: FaultTolerance = settings
+        self.run: Run = open_run(settings, graph.name, new_id)
+        self.restored: int | None = None
+        self.coordinator: Coordinator
+        self._plan = plan
+        self._restarts = RestartPolicy(settings.restart)
+        self._started = 0.0
+        try:
+            self._store = CheckpointStore(
+                self.run.checkpoints, keep=settings.keep, durability=settings.durability
+            )
+            self._checkpoint = self._first_checkpoint()
+        except BaseException:
+            self.run.close()
+            raise
+
+    def _first_checkpoint(self) -> Checkpoint | None:
+        if self.settings.savepoint is not None:
+            return open_savepoint(self.settings.savepoint)
+        return self._store.load() if self.run.resumed else None
+
+    # ------------------------------------------------------------------ tasks
+
+    def coordinate(self, job: Job) -> Coordinator:
+        """A coordinator for tasks about to be made."""
+        known = self._store.list()
+        settings = self.settings
+        self.coordinator = Coordinator(
+            self._store,
+            interval=settings.interval,
+            every=settings.every,
+            timeout=settings.timeout,
+            first=max((info.id for info in known), default=0) + 1,
+            announce=job.announce,
+            tell=job.tell,
+            failed=job.closing_failed,
+        )
+        return self.coordinator
+
+    def restore(self, tasks: Mapping[int, list[Task]]) -> None:
+        """Give new tasks the state of the checkpoint they go on from, if there is one.
+
+        Raises:
+            JobError: It holds what no step of the graph takes, and that is not to be dropped.
+        """
+        self.coordinator.facts = self._facts(tasks)
+        checkpoint = self._checkpoint
+        if checkpoint is None:
+            return
+        saved = Saved(checkpoint.parts, checkpoint.facts)
+        for group in tasks.values():
+            for task in group:
+                task.restore(saved)
+        plan = self._plan
+        producers = {
+            cid: channels
+            for segment in plan.segments
+            for task in reversed(tasks[segment.id])
+            for cid, channels in task.outputs.items()
+        }
+        for node in plan.nodes.values():
+            restore_records(saved, plan, node, producers)
+        left = saved.left()
+        if left and not self.settings.allow_dropped:
+            raise JobError(
+                f"checkpoint {checkpoint.id} of run {self.run.id} holds state that no step of this "
+                f"graph takes: {'; '.join(left)}. Give the steps the uid they had, or set "
+                "allow_dropped=True to go on without it"
+            )
+        self.restored = checkpoint.id
+
+    def _facts(self, tasks: Mapping[int, list[Task]]) -> Mapping[str, Any]:
+        steps = {}
+        for node in self._plan.nodes.values():
+            group = tasks[self._plan.segment_of[node.id].id]
+            count = sum(len(task.all_functions) for task in group)
+            steps[node.uid] = {"name": node.name, "kind": node.kind, "subtasks": count}
+        return {
+            "run": self.run.id,
+            "name": self.run.facts["name"],
+            "sage": version("isage-kernel"),
+            "python": platform.python_version(),
+            "steps": steps,
+        }
+
+    # ------------------------------------------------------------------ life cycle
+
+    def started(self) -> None:
+        """The tasks run."""
+        self._started = monotonic()
+        self.run.record(status="RUNNING")
+
+    def savepoint(self, path: Path, timeout: float | None) -> CheckpointInfo:
+        """Take a checkpoint and export it."""
+        return self.coordinator.request(path, timeout)
+
+    def restart_delay(self) -> float | None:
+        """Seconds to wait before the job starts again after a failure; ``None``: it has failed."""
+        now = monotonic()
+        return self._restarts.next_delay(now, now - self._started)
+
+    def reload(self) -> None:
+        """Go on from the newest checkpoint (of this run, if it has one by now)."""
+        self.coordinator.stop()
+        self._checkpoint = self._store.load() or self._checkpoint
+
+    def finish(self) -> None:
+        """All input is worked off: the last checkpoint, then the run is over."""
+        self.coordinator.finish()
+        self.run.record(status=FINISHED)
+
+    def close(self, status: str) -> None:
+        """The job ended, or never began; let the run go."""
+        if hasattr(self, "coordinator"):
+            self.coordinator.stop()
+        if self.run.facts.get("status") != FINISHED:
+            self.run.record(status=status)
+        self._store.close()
+        self.run.close()
