@@ -166,7 +166,7 @@ def test_settling_wakes_who_waits_for_tokens(limiter: Limiter) -> None:
 def test_a_refusal_blocks_everybody(limiter: Limiter, clock: Clock) -> None:
     permit = limiter.reserve(1)
     permit.wait()
-    permit.refused({}, 5.0)
+    permit.refused(5.0)
     behind = limiter.reserve(1)
     assert behind._ready() == pytest.approx(0.5 if limiter._cell.shared else 5)
     clock.now += 5

@@ -7,14 +7,20 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|us|µs|ns|h|m|s|d)")
 _SECONDS: Final = {
     "d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0,
     "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9,
 }  # fmt: skip
+
+
+class Headers(Protocol):
+    """Headers of a response: a mapping, or the standard library's message."""
+
+    def get(self, name: str, /) -> Any:
+        """The value of a header, or ``None``."""
 
 
 class Facts(NamedTuple):
@@ -29,7 +35,7 @@ class Facts(NamedTuple):
 NOTHING: Final = Facts()
 
 
-def read_facts(headers: Mapping[str, str]) -> Facts:
+def read_facts(headers: Headers) -> Facts:
     """The facts in a response's headers (names are looked up in lower case).
 
     A limit that takes more than a minute to be whole again is one per day: calls are not spread
@@ -42,9 +48,7 @@ def read_facts(headers: Mapping[str, str]) -> Facts:
     return Facts(*_pair(headers, "requests", requests), *_pair(headers, "tokens", tokens))
 
 
-def _pair(
-    headers: Mapping[str, str], kind: str, limit: str | None
-) -> tuple[float | None, float | None]:
+def _pair(headers: Headers, kind: str, limit: str | None) -> tuple[float | None, float | None]:
     reset = seconds_of(headers.get(f"x-ratelimit-reset-{kind}"))
     if reset is not None and reset > 60:
         return None, None

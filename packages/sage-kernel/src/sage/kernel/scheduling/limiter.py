@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Mapping
 from typing import Any, Final
 
 from sage.kernel.scheduling.bucket import Ticket
 from sage.kernel.scheduling.cells import Cell
 from sage.kernel.scheduling.gauge import ADOPTED, CONFIGURED, LEARNED, UNKNOWN
-from sage.kernel.scheduling.headers import NOTHING, Facts, read_facts
+from sage.kernel.scheduling.headers import Headers, read_facts
 from sage.kernel.scheduling.limits import Limit
 from sage.kernel.scheduling.waiting import Turn
 
@@ -33,6 +32,8 @@ class Permit(Turn):
 
     Attributes:
         waited: Seconds it has waited for its turn.
+        headers: Those of the response, once there is one (names in lower case or
+            case-insensitive): what they say about limits is taken into account at the end.
     """
 
     def __init__(self, limiter: Limiter, estimate: float, ticket: Ticket, asked: float) -> None:
@@ -43,6 +44,7 @@ class Permit(Turn):
         self._asked = asked
         self._state = "waiting"
         self.waited = 0.0
+        self.headers: Headers = {}
 
     def _ready(self) -> float | None:
         return self._limiter._try(self)
@@ -51,24 +53,13 @@ class Permit(Turn):
         """Give the place to those behind; nothing happens once the call has started."""
         self._limiter._withdraw(self)
 
-    def settle(
-        self,
-        input_tokens: int | None,
-        output_tokens: int | None,
-        headers: Mapping[str, str] | None = None,
-    ) -> None:
-        """The call was answered.
+    def settle(self, input_tokens: int | None, output_tokens: int | None) -> None:
+        """The call was answered; tokens as the server counted, ``None``: it did not say."""
+        self._limiter._settle(self, input_tokens, output_tokens)
 
-        Args:
-            input_tokens, output_tokens: As the server counted; ``None``: it did not say.
-            headers: Of the response, names in lower case or case-insensitive.
-        """
-        facts = NOTHING if headers is None else read_facts(headers)
-        self._limiter._settle(self, input_tokens, output_tokens, facts)
-
-    def refused(self, headers: Mapping[str, str], retry_after: float | None) -> None:
+    def refused(self, retry_after: float | None) -> None:
         """The server answered 429; ``retry_after``: seconds it asked for."""
-        self._limiter._refused(self, read_facts(headers), retry_after)
+        self._limiter._refused(self, retry_after)
 
     def failed(self, *, spent: bool) -> None:
         """The call failed otherwise.
@@ -170,9 +161,7 @@ class Limiter:
                 bucket.withdraw(permit._ticket, self._cell.clock())
         self._wake_first()
 
-    def _settle(
-        self, permit: Permit, input_tokens: int | None, output_tokens: int | None, facts: Facts
-    ) -> None:
+    def _settle(self, permit: Permit, input_tokens: int | None, output_tokens: int | None) -> None:
         known = input_tokens is not None or output_tokens is not None
         used = float((input_tokens or 0) + (output_tokens or 0)) if known else None
         if not self._done(permit):
@@ -180,16 +169,16 @@ class Limiter:
         with self._cell.open() as bucket:
             bucket.settle(permit._ticket, used, self._cell.clock())
             bucket.learn(permit._estimate, input_tokens, output_tokens)
-            bucket.observe(facts)
+            bucket.observe(read_facts(permit.headers))
         self._wake_first()
 
-    def _refused(self, permit: Permit, facts: Facts, retry_after: float | None) -> None:
+    def _refused(self, permit: Permit, retry_after: float | None) -> None:
         if not self._done(permit):
             return
         with self._cell.open() as bucket:
             now = self._cell.clock()
             bucket.settle(permit._ticket, 0.0, now)  # refused calls cost no tokens
-            bucket.refused(facts, retry_after, now)
+            bucket.refused(read_facts(permit.headers), retry_after, now)
         self._wake_first()
 
     def _failed(self, permit: Permit, spent: bool) -> None:

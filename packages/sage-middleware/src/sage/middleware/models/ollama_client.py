@@ -101,6 +101,7 @@ class OllamaClient(OpenAIClient):
     _path = "/api/chat"
     _key_variable = "OLLAMA_API_KEY"
     _needs_key = False
+    _provider = "ollama"
     _reader = _OllamaReader
     _decoder = _LineDecoder
     _read = staticmethod(_read_reply)

@@ -15,7 +15,6 @@ import time
 import urllib.parse
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from ipaddress import ip_address
 from typing import Any, ClassVar
 
 import aiohttp
@@ -24,7 +23,9 @@ from yarl import URL
 
 from sage.common.config import Secret
 from sage.common.errors import ConfigError, ModelError
+from sage.kernel.scheduling.limiter import Permit
 from sage.middleware.models.chat import ChatReply, StreamReader, error_text, read_reply
+from sage.middleware.models.limiting import ModelLimits, end_failed, is_local, provider_of
 from sage.middleware.models.retry import RETRIED_STATUSES, RetryRule, retry_after_of
 from sage.middleware.models.sessions import LoopSessions
 from sage.middleware.models.sse import EventDecoder
@@ -35,7 +36,11 @@ API_KEY_VARIABLE = "OPENAI_API_KEY"
 
 
 class OpenAIClient:
-    """Chat completions, streamed or not, with retries.
+    """Chat completions, streamed or not, with retries, within the limits of the provider.
+
+    Each attempt waits for its turn at the limiter of the model and the key (setting ``limits``,
+    headers ``x-ratelimit-*``, see ``sage.kernel.scheduling``); ``timeout`` and ``deadline`` begin
+    when the first attempt does.
 
     429 and 503 wait as long as ``Retry-After`` says; 500, 502, 504, timeouts, dropped connections
     and broken bodies are retried with exponential back-off and jitter; 400, 401, 404 and every
@@ -50,7 +55,8 @@ class OpenAIClient:
         timeout: Seconds for one attempt, in whole.
         connect_timeout: Seconds to connect.
         idle_timeout: Seconds between two chunks of a stream.
-        deadline: Seconds for all attempts and waits together; ``None``: no bound but the retries.
+        deadline: Seconds for all attempts and the waits between them; ``None``: no bound but the
+            retries.
         retry: See ``RetryRule``.
         headers: More headers for each request.
 
@@ -62,6 +68,7 @@ class OpenAIClient:
     _path: ClassVar[str] = "/chat/completions"
     _key_variable: ClassVar[str] = API_KEY_VARIABLE
     _needs_key: ClassVar[bool] = True
+    _provider: ClassVar[str | None] = None
     _reader: ClassVar[type[StreamReader]] = StreamReader
     _decoder: ClassVar[type[EventDecoder]] = EventDecoder
     _read: Callable[[bytes], ChatReply] = staticmethod(read_reply)
@@ -108,6 +115,7 @@ class OpenAIClient:
         )
         self._deadline = deadline
         self._retry = retry or RetryRule()
+        self._limits = ModelLimits(self._provider or provider_of(base), lambda: key, local=local)
         self._proxy = None if local else _proxy_for(parts.scheme, parts.hostname)
         self._sessions = LoopSessions(self._open_session)
 
@@ -147,23 +155,32 @@ class OpenAIClient:
             if on_token is not None:
                 on_token(text)
 
-        started = time.perf_counter()
+        started: float | None = None
         attempt = 0
         while True:
             delivered.clear()
+            permit = self._limits.reserve(model, len(body) / 4, _max_output(params))
+            await permit
+            if started is None:
+                started = time.perf_counter()
             try:
                 if stream:
-                    reply = await self._stream_once(body, deliver, started)
+                    reply = await self._stream_once(body, deliver, started, permit)
                 else:
-                    reply = self._read(await self._post(body))
+                    reply = self._read(await self._post(body, permit))
             except ModelError as error:
+                end_failed(permit, error)
                 shown = on_token is not None and bool(delivered)
                 wait = None if shown else self._wait(error, attempt, started)
                 if wait is None:
                     raise self._final(error, attempt, "".join(delivered)) from error
                 await asyncio.sleep(wait)
                 attempt += 1
+            except BaseException:
+                permit.failed(spent=True)
+                raise
             else:
+                permit.settle(reply.input_tokens, reply.output_tokens)
                 reply.retries = attempt
                 reply.latency = time.perf_counter() - started
                 return reply
@@ -213,12 +230,13 @@ class OpenAIClient:
             payload.setdefault("stream_options", {"include_usage": True})
         return orjson.dumps(payload)
 
-    async def _post(self, body: bytes) -> bytes:
+    async def _post(self, body: bytes, permit: Permit) -> bytes:
         session = await self._sessions.get()
         try:
             async with session.post(
                 self._chat_url, data=body, timeout=self._plain, allow_redirects=False
             ) as response:
+                permit.headers = response.headers
                 content = await response.read()
                 if response.status != 200:
                     raise self._http_error(response, content)
@@ -229,7 +247,7 @@ class OpenAIClient:
             raise self._broken("connection", _reason(error)) from error
 
     async def _stream_once(
-        self, body: bytes, deliver: Callable[[str], object], started: float
+        self, body: bytes, deliver: Callable[[str], object], started: float, permit: Permit
     ) -> ChatReply:
         session = await self._sessions.get()
         reader = self._reader()
@@ -238,6 +256,7 @@ class OpenAIClient:
             async with session.post(
                 self._chat_url, data=body, timeout=self._streaming, allow_redirects=False
             ) as response:
+                permit.headers = response.headers
                 if response.status != 200:
                     raise self._http_error(response, await response.read())
                 if response.content_type == "application/json":
@@ -325,17 +344,12 @@ class OpenAIClient:
         )
 
 
-def is_local(host: str) -> bool:
-    """Whether ``host`` is this machine, a private address, or a name without a dot."""
-    if host == "localhost" or ("." not in host and ":" not in host):
-        return True
-    if host.endswith((".local", ".internal", ".localhost")):
-        return True
-    try:
-        address = ip_address(host)
-    except ValueError:
-        return False
-    return address.is_loopback or address.is_private
+def _max_output(params: Mapping[str, Any]) -> float | None:
+    """Most output tokens of a request, over all its choices; ``None``: it does not say."""
+    most = params.get("max_completion_tokens") or params.get("max_tokens")
+    if not isinstance(most, int | float):
+        return None
+    return float(most * (params.get("n") or 1))
 
 
 def _reveal(key: Any) -> str:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Any, Literal, Self
 
 import attrs
@@ -235,7 +236,8 @@ class EmbeddingModel(abc.ABC):
             yield from map(run, batches)
             return
         with ThreadPoolExecutor(min(self._concurrency, len(batches))) as pool:
-            futures = [pool.submit(run, batch) for batch in batches]
+            # In the caller's context: a canceled job ends what its calls wait for.
+            futures = [pool.submit(copy_context().run, run, batch) for batch in batches]
             try:
                 for future in futures:
                     yield future.result()

@@ -5,10 +5,9 @@ from __future__ import annotations
 import abc
 import base64
 import os
-import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 import attrs
 import numpy as np
@@ -16,9 +15,10 @@ import numpy.typing as npt
 
 from sage.common.errors import ConfigError, ModelError
 from sage.common.secrets import Secret
+from sage.kernel.scheduling.limits import Limit
+from sage.middleware.models.limiting import ModelLimits, is_local, provider_of
 from sage.middleware.models.retry import RetryRule
 from sage.middleware.utils.embedding.model import EmbeddingModel, Kind
-from sage.middleware.utils.embedding.remote.pace import Pace
 from sage.middleware.utils.embedding.remote.transport import JsonTransport
 
 
@@ -60,7 +60,8 @@ class RemoteEmbedder(EmbeddingModel):
         max_retries: Repetitions after 429, 5xx or a broken connection; ``Retry-After`` is kept.
         concurrency: Requests in flight at a time, of one ``embed_many``.
         max_request_tokens: Estimated tokens per request; batches are cut to keep within.
-        requests_per_minute, tokens_per_minute: Pace the requests, over all threads.
+        requests_per_minute, tokens_per_minute: Limits of the model with this key, for all that
+            use them in this process; default: the setting ``limits``, else what the server says.
         query_prefix, document_prefix: Put before texts of that kind, for models that want it.
         headers: Sent with every request.
         batch_size, cache_bytes, cache_path: As for ``EmbeddingModel``.
@@ -113,17 +114,21 @@ class RemoteEmbedder(EmbeddingModel):
         self._max_request_tokens = max_request_tokens
         self._key = _key_for(provider, api_key, base_url)
         self._extra_headers = dict(headers or {})
-        self._paces = (
-            (Pace(requests_per_minute) if requests_per_minute else None),
-            (Pace(tokens_per_minute) if tokens_per_minute else None),
+        given_limit = requests_per_minute or tokens_per_minute
+        address = base_url or provider.base_url
+        self._limits = ModelLimits(
+            provider_of(address) if provider.key_variables else provider.name,
+            self._reveal,
+            local=is_local(urlsplit(address).hostname or ""),
+            limit=Limit(requests_per_minute, tokens_per_minute) if given_limit else None,
         )
-        self._pace_lock = threading.Lock()
         self._transport = JsonTransport(
-            base_url or provider.base_url,
+            address,
             headers=self._headers,
             timeout=timeout,
             retry=RetryRule(max_retries=max_retries),
             on_request=lambda again: self._count(requests=1, retries=int(again)),
+            reserve=lambda tokens: self._limits.reserve(self._model, tokens, 0),
         )
         kept = {"model": self._model, "base_url": base_url, "dimensions": dimensions}
         if isinstance(api_key, str) and Secret.parse(api_key).reference:
@@ -190,17 +195,20 @@ class RemoteEmbedder(EmbeddingModel):
             yield part
 
     def _request(self, texts: list[str], kind: Kind) -> npt.NDArray[np.float32]:
-        self._wait_for_turn(sum(map(estimate_tokens, texts)))
-        answer = self._transport.post(self._provider.path, self._payload(texts, kind))
+        estimate = sum(map(estimate_tokens, texts))
+        payload = self._payload(texts, kind)
+        answer, permit = self._transport.post(self._provider.path, payload, estimate)
         try:
             rows, tokens = self._read(answer)
             vectors = np.stack([_vector(row) for row in rows])
         except (KeyError, TypeError, ValueError, IndexError) as exc:
+            permit.failed(spent=True)
             raise ModelError(
                 f"embedding {self._provider.name!r}: the server's answer has not the expected "
                 f"shape ({type(exc).__name__}: {exc}); is base_url an embedding server's?",
                 status=200,
             ) from exc
+        permit.settle(tokens or None, None)
         if len(vectors) != len(texts):
             raise ModelError(
                 f"embedding {self._provider.name!r}: {len(texts)} texts were sent and "
@@ -210,21 +218,12 @@ class RemoteEmbedder(EmbeddingModel):
         self._count(tokens=tokens)
         return vectors
 
-    def _wait_for_turn(self, tokens: int) -> None:
-        with self._pace_lock:
-            now = time.monotonic()
-            units = (1, tokens)
-            waits = [
-                pace.reserve(unit, now)
-                for pace, unit in zip(self._paces, units, strict=True)
-                if pace is not None
-            ]
-        if waits and max(waits) > 0:
-            time.sleep(max(waits))
+    def _reveal(self) -> str:
+        return self._key.reveal() if self._key is not None else ""
 
     def _headers(self) -> dict[str, str]:
         headers = dict(self._extra_headers)
-        key = self._key.reveal() if self._key is not None else ""
+        key = self._reveal()
         if key:
             headers["Authorization"] = f"Bearer {key}"
         return headers

@@ -15,6 +15,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from sage.common.errors import ConfigError, ModelError
+from sage.kernel.scheduling.limiter import Permit
+from sage.middleware.models.limiting import end_failed
 from sage.middleware.models.retry import RETRIED_STATUSES, RetryRule, retry_after_of
 
 _SHOWN = 500
@@ -31,6 +33,7 @@ class JsonTransport:
         retry: When a failed attempt is repeated. Only 408, 409, 425, 429, 5xx and broken
             connections are; other answers are the caller's to mend.
         on_request: Told of every request: ``True`` for a repetition.
+        reserve: Takes a place at the rate limiter for a request with so many tokens.
 
     Raises:
         ConfigError: ``base_url`` is not an HTTP address.
@@ -44,6 +47,7 @@ class JsonTransport:
         timeout: float,
         retry: RetryRule,
         on_request: Callable[[bool], None],
+        reserve: Callable[[int], Permit],
     ) -> None:
         parts = urlsplit(base_url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -57,6 +61,7 @@ class JsonTransport:
         self._timeout = timeout
         self._retry = retry
         self._on_request = on_request
+        self._reserve = reserve
         self._proxy = _proxy_for(parts.scheme, parts.hostname)
         self._lock = threading.Lock()
         self._idle: list[http.client.HTTPConnection] = []
@@ -64,8 +69,12 @@ class JsonTransport:
         # A model that nobody closed lets go of its sockets when it is collected.
         weakref.finalize(self, _close_all, self._idle)
 
-    def post(self, path: str, payload: Mapping[str, Any]) -> dict[str, Any]:
-        """Send ``payload`` and return the JSON object that comes back.
+    def post(
+        self, path: str, payload: Mapping[str, Any], tokens: int
+    ) -> tuple[dict[str, Any], Permit]:
+        """Send ``payload`` and return the JSON object that comes back, and the permit to settle.
+
+        Each attempt waits for its turn first; ``tokens`` is an estimate of what it uses.
 
         Raises:
             ModelError: The server refused, kept failing, or answered something else than JSON;
@@ -74,10 +83,13 @@ class JsonTransport:
         body = json.dumps(payload).encode()
         attempt = 0
         while True:
+            permit = self._reserve(tokens)
+            permit.wait()
             self._on_request(attempt > 0)
             try:
-                return self._once(path, body)
+                return self._once(path, body, permit), permit
             except ModelError as exc:
+                end_failed(permit, exc)
                 wait = None
                 if exc.retryable:
                     wait = self._retry.wait(
@@ -91,6 +103,9 @@ class JsonTransport:
                         raise
                     text = f"{exc.message} (gave up after {attempt + 1} attempts)"
                     raise ModelError(text, **exc.data) from exc
+            except BaseException:
+                permit.failed(spent=True)
+                raise
             attempt += 1
             time.sleep(wait)
 
@@ -100,7 +115,7 @@ class JsonTransport:
             self._closed = True
             _close_all(self._idle)
 
-    def _once(self, path: str, body: bytes) -> dict[str, Any]:
+    def _once(self, path: str, body: bytes, permit: Permit) -> dict[str, Any]:
         headers = {"Content-Type": "application/json", **self._headers()}
         target = self._path + path
         if self._proxy and self._scheme == "http":
@@ -119,6 +134,7 @@ class JsonTransport:
             connection.close()
             raise
         self._give_back(connection)
+        permit.headers = response.headers
         if response.status != 200:
             raise self._refusal(response, data)
         try:
