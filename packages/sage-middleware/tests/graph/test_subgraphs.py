@@ -126,3 +126,30 @@ def test_what_is_forgotten_is_in_no_file(people):
             for word in (b"xylophon", b"secretword", b"underthebridge", b"zanzibar", b"hidesin"):
                 assert word not in content, path
     assert set(people.neighbors("city", "in")) == {"lab", "bob"}
+
+
+def test_an_interrupted_forget_is_completed_at_open(people, reopen, monkeypatch):
+    people.add_node("xylophonist", about="zanzibar")
+    people.store()
+
+    def crash(self):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(people), "_scrub", crash)
+        with pytest.raises(KeyboardInterrupt):
+            people.forget(["xylophonist"])
+    again = reopen(people)
+    for path in again.path.rglob("*"):
+        if path.is_file():
+            content = path.read_bytes()
+            assert b"xylophon" not in content, path
+            assert b"zanzibar" not in content, path
+
+
+def test_loose_edges_are_found(people):
+    assert people.check() == []
+    assert people.optimize()["rows"] == len(people)
+    with people._database.write() as connection:
+        connection.execute("DELETE FROM nodes WHERE key = 'city'")
+    assert "at a node that is not there" in people.check()[0]

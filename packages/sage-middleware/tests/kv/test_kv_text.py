@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from sage.middleware.services.memory.errors import (
+    CollectionLockedError,
     IndexExistsError,
     IndexNotFoundError,
     InvalidInputError,
@@ -136,3 +137,52 @@ def test_what_is_forgotten_is_in_no_file(notes):
             for word in (b"xylophon", b"hiddenbody", b"secret:"):
                 assert word not in content, path
     assert set(found(notes, "cat")) == {"n1", "n2"}
+
+
+def files_with(collection, word):
+    return [p.name for p in collection.path.rglob("*") if p.is_file() and word in p.read_bytes()]
+
+
+def test_forget_says_when_a_reader_keeps_the_old_pages(tmp_path):
+    with KVMemoryCollection.create(tmp_path, name="kv", busy_timeout=0.05) as kv:
+        kv.put("k", "xylophonesecret")
+        with kv._database.snapshot() as reader:
+            assert reader.execute("SELECT count(*) FROM entries").fetchone() == (1,)
+            with pytest.raises(CollectionLockedError, match="forget"):
+                kv.forget(["k"])
+        assert "k" not in kv
+        assert kv.forget(["k"]) == 0
+        assert files_with(kv, b"xylophonesecret") == []
+
+
+def test_an_interrupted_forget_is_completed_at_open(notes, reopen, monkeypatch):
+    notes.put("k", {"title": "xylophonesecret"})
+    notes.store()
+
+    def crash(self):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(KVMemoryCollection, "_scrub", crash)
+        with pytest.raises(KeyboardInterrupt):
+            notes.forget(["k"])
+    again = reopen(notes)
+    assert files_with(again, b"xylophonesecret") == []
+    assert set(found(again, "cat")) == {"n1", "n2"}
+
+
+def test_optimize_gives_back_the_space_and_check_reads_the_file(kv):
+    kv.put_many({f"k{i}": "x" * 1000 for i in range(500)})
+    kv.store()
+    kv.delete_prefix("k")
+    done = kv.optimize()
+    assert done["rows"] == 0
+    assert done["bytes"] > 400_000
+    assert kv.check() == []
+    kv.put_many({f"k{i}": "x" * 1000 for i in range(500)})
+    kv.store()
+    size = (kv.path / "collection.db").stat().st_size
+    with (kv.path / "collection.db").open("r+b") as file:
+        file.seek(size // 2)
+        file.write(b"\xff" * 4096)
+    assert kv.check() != []

@@ -230,6 +230,15 @@ def test_federated_search_merges(manager: MemoryManager) -> None:
     assert {h["collection"] for h in heavy} == {"b"}
     words = manager.search(["a", "b"], "text", topk=4, mode="bm25")
     assert [h["collection"] for h in words] == ["a", "b", "a", "b"]
+    kv = manager.create_collection("kv", "KV", text_fields=["title"])
+    kv.put("k", {"title": "text of a value"})
+    manager.create_collection("notes").insert("a text", id="n")
+    mixed = manager.search(["notes", "kv"], "text", topk=2)
+    assert [(h["collection"], h["id"]) for h in mixed] == [("notes", "n"), ("kv", "k")]
+    with pytest.raises(InvalidInputError, match="KV, whose search takes no 'mode'"):
+        manager.search(["notes", "kv"], "text", mode="bm25")
+    with pytest.raises(InvalidInputError, match="KV and Graph"):
+        manager.search(["notes", "kv"], "text", merge="score")
     manager.create_collection("c", dim=DIM, metric="l2")
     with pytest.raises(InvalidInputError, match="rrf"):
         manager.search(["a", "c"], topk=4, query_vector=query, merge="score")

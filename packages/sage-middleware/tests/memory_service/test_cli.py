@@ -128,6 +128,32 @@ def test_a_collection_from_creation_to_deletion(cli: Cli) -> None:
     assert cli.json("list") == []
 
 
+def test_a_bad_line_is_named_by_its_number_in_the_file(cli: Cli) -> None:
+    cli("create", "a", "--model", "none")
+    lines = "".join(json.dumps({"id": str(i), "text": "t"}) + "\n" for i in range(1500))
+    (cli.home / "rows.jsonl").write_text(lines + "oops\n")
+    assert "'rows.jsonl', line 1501" in cli("import", "a", "rows.jsonl", code=1).stderr
+    assert "'-', line 2" in cli("import", "a", "-", code=1, stdin='{"text": "x"}\n{}\n').stderr
+
+
+def test_nodes_of_a_graph_from_the_command_line(cli: Cli) -> None:
+    cli("create", "g", "--type", "Graph")
+    assert cli.json("insert", "g", "Lisbon", "Porto", "-m", '{"in": "Portugal"}') == [
+        {"id": "Lisbon"},
+        {"id": "Porto"},
+    ]
+    assert "'Lisbon'" in cli("insert", "g", "Lisbon", code=1).stderr
+    cli("insert", "g", "x", "--value", "1", code=2)
+    assert cli.json("optimize")[0]["rows"] == 2
+    assert cli.json("doctor")[-1]["detail"] == "2 entries"
+    cli("export", "g", "g.jsonl")
+    assert json.loads((cli.home / "g.jsonl").read_text().splitlines()[0])["node"] == {
+        "id": "Lisbon",
+        "label": "",
+        "properties": {"in": "Portugal"},
+    }
+
+
 def test_failures_have_words_and_codes(cli: Cli) -> None:
     assert "'nobody'" in cli("show", "nobody", code=4).stderr
     assert "Traceback" not in cli("query", "nobody", "x", code=4).stderr
@@ -136,7 +162,8 @@ def test_failures_have_words_and_codes(cli: Cli) -> None:
     cli("create", "a", "--dim", "3")
     assert "not JSON" in cli("query", "a", "x", "--where", "{", code=2).stderr
     cli("forget", "a", code=2)
-    cli("import", "a", "missing.jsonl", code=1)
+    assert "is not there" in cli("import", "a", "missing.jsonl", code=2).stderr
+    assert "is a directory" in cli("import", "a", ".", code=2).stderr
     cli("diff", "a", "nowhere", code=4)
     assert "SAGE_MEMORY_TOKEN" in cli("list", "--url", "http://127.0.0.1:1", code=5).stderr
     token = {"SAGE_MEMORY_TOKEN": "x" * 20}

@@ -26,6 +26,9 @@ from sage.middleware.services.memory.errors import (
     InvalidInputError,
     RowNotFoundError,
 )
+from sage.middleware.services.memory.memory_collection.graph_collection import (
+    GraphMemoryCollection,
+)
 from sage.middleware.services.memory.rest.app import create_app
 from sage.middleware.services.memory.rest.tokens import token_file
 
@@ -311,8 +314,50 @@ def test_keys_and_graphs_work_through_the_client(client: MemoryClient, tmp_path:
     graph.add_edge("a", "b", "knows")
     assert graph.get_node("a")["properties"] == {"name": "Anna"}
     assert len(graph) == 2
-    with pytest.raises(AttributeError, match="no 'path'"):
-        graph.path()
+
+
+def test_a_graph_is_that_of_the_local_collection(client: MemoryClient, tmp_path: Path) -> None:
+    local = GraphMemoryCollection.create(tmp_path, name="g")
+    remote = client.create_collection("g", "Graph")
+    answers = []
+    for graph in (local, remote):
+        assert graph.add_nodes([1, ("b", {"about": "rivers"}), ("c", {}, "place")]) == 3
+        graph.add_edge(1, "b", "to", weight=2.0, properties={"since": 1})
+        graph.add_edges([("b", "c"), {"source": "c", "target": 1, "type": "to"}])
+        graph.upsert_node("c", about="lakes")
+        graph.upsert_edge("c", "d", create_missing=True)
+        graph.create_index(fields=["about"])
+        found = graph.subgraph("rivers", topk=1)
+        answers.append(
+            [
+                list(graph.nodes()), list(graph.nodes("place")), list(graph.edges()),
+                list(graph.edges(type="to")), list(graph.edges(source="b")),
+                graph.get_edge(1, "b", "to"), graph.has_edge(1, "c"), graph.edge_count(),
+                1 in graph, "1" in graph, graph.degree("c"), graph.neighbors(1),
+                graph.neighbors(1, type={"to", "no"}), graph.k_hop(1, 3),
+                graph.shortest_path(1, "d", weighted=True), graph.shortest_path("d", 1),
+                graph.pagerank({1: 1.0, "b": 3.0}), graph.pagerank(1, topk=2),
+                found.nodes, found.edges, found.entries, graph.search("lakes"),
+                graph.retrieve("lakes", 2), graph.check(), graph.optimize()["rows"],
+                graph.remove_edge("b", "c"), graph.remove_node("d"), graph.forget(["b"]),
+                graph.remove_nodes(["c", "no"]), len(graph),
+            ]
+        )  # fmt: skip
+        with pytest.raises(RowNotFoundError, match="'nobody'"):
+            graph.k_hop("nobody")
+    for mine, theirs in zip(*answers, strict=True):
+        assert mine == theirs
+    local.close()
+
+
+def test_an_answer_that_is_too_long_is_an_error(client: MemoryClient) -> None:
+    graph = client.create_collection("star", "Graph")
+    for start in range(1, 10_003, 1000):
+        ends = range(start, min(start + 1000, 10_003))
+        graph.add_edges([(0, end) for end in ends], create_missing=True)
+    with pytest.raises(InvalidInputError, match="more than 10,000"):
+        list(graph.edges(source=0))
+    assert sum(1 for _ in graph.edges()) == 10_002
 
 
 def test_federated_search_sessions_and_memories(client: MemoryClient) -> None:

@@ -27,7 +27,7 @@ def search_collections(
     """Ask every collection and merge the answers.
 
     Args:
-        collections: Collections with ``retrieve``, by name.
+        collections: Collections with ``retrieve``, by name: of texts, keys or nodes.
         query: Text, or ``None`` with ``query_vector`` among the options.
         topk: Rows wanted at most, over all collections.
         merge: ``score`` keeps the collections' scores, which must be comparable; ``rrf`` scores a
@@ -45,7 +45,8 @@ def search_collections(
 
     Raises:
         InvalidInputError: ``merge`` is not known, ``score`` was asked for where scores cannot be
-            compared, or a weight or index belongs to no collection.
+            compared, a weight or index belongs to no collection, or an option is for ``VDB``
+            collections only.
     """
     if merge not in MERGES:
         raise InvalidInputError(f"merge is {merge!r}; expected one of {', '.join(MERGES)}")
@@ -55,15 +56,21 @@ def search_collections(
         unknown = sorted(set(given) - set(collections))
         if unknown:
             raise InvalidInputError(f"{unknown[0]!r} is not among the collections searched")
+    for name, collection in collections.items():
+        if collection.backend_type != "VDB" and options:
+            raise InvalidInputError(
+                f"collection {name!r} is of the type {collection.backend_type}, whose search takes "
+                f"no {', '.join(map(repr, sorted(options)))}"
+            )
     reason = _not_comparable(collections, options)
     if merge == "score" and reason:
         raise InvalidInputError(f"merge='score' cannot be used: {reason}; use merge='rrf'")
+    indexes = index_names or {}
     by_rank = merge == "rrf" or (merge == "auto" and bool(reason))
 
     def ask(name: str) -> list[Hit]:
-        hits: list[Hit] = collections[name].retrieve(
-            query, topk=topk, index_name=(index_names or {}).get(name), **options
-        )
+        index = {"index_name": indexes[name]} if name in indexes else {}
+        hits: list[Hit] = collections[name].retrieve(query, topk=topk, **index, **options)
         weight = (weights or {}).get(name, 1.0)
         return [
             {
@@ -91,6 +98,8 @@ def _not_comparable(collections: Mapping[str, Any], options: Mapping[str, Any]) 
     """Why scores of these collections cannot be compared, if so."""
     if options.get("mode") not in (None, "dense"):
         return f"scores of mode {options['mode']!r} depend on the collection"
+    if any(c.backend_type != "VDB" for c in collections.values()):
+        return "scores of KV and Graph collections depend on the collection"
     kinds = {(c.metric, c.embedding_fingerprint, c.dim) for c in collections.values()}
     if len(kinds) > 1:
         return "the collections have different metrics or embedding models"

@@ -71,9 +71,12 @@ def query(
 
 def insert(
     name: NameArgument,
-    texts: Annotated[list[str], typer.Argument(help="Texts (VDB) or one key (KV); '-': lines.")],
+    texts: Annotated[
+        list[str], typer.Argument(help="Texts (VDB), one key (KV) or nodes (Graph); '-': lines.")
+    ],
     metadata: Annotated[
-        str | None, typer.Option("--metadata", "-m", help="Metadata of each text, as JSON.")
+        str | None,
+        typer.Option("--metadata", "-m", help="Metadata, or properties of nodes, as JSON."),
     ] = None,
     row_id: Annotated[str | None, typer.Option("--id", help="Id of a single text.")] = None,
     value: Annotated[str | None, typer.Option("--value", help="KV: the value, as JSON.")] = None,
@@ -82,7 +85,7 @@ def insert(
     url: UrlOption = None,
     output: OutputOption = OutputFormat.TABLE,
 ) -> None:
-    """Insert texts into a VDB collection, or a key into a KV collection."""
+    """Insert texts into a VDB collection, a key into a KV or nodes into a Graph collection."""
     given = json_option(metadata, "--metadata")
     if texts == ["-"]:
         texts = [line.rstrip("\n") for line in sys.stdin if line.strip()]
@@ -93,9 +96,14 @@ def insert(
                 raise typer.BadParameter("a KV collection takes one key and --value JSON")
             collection.put(texts[0], json_option(value, "--value"), ttl)
             ids = [texts[0]]
+        elif value is not None or ttl is not None:
+            raise typer.BadParameter("--value and --ttl are for KV collections")
+        elif collection.backend_type == "Graph":
+            if row_id is not None:
+                raise typer.BadParameter("the nodes of a Graph collection are their own ids")
+            collection.add_nodes([[node, given or {}] for node in texts], exist_ok=False)
+            ids = texts
         else:
-            if value is not None or ttl is not None:
-                raise typer.BadParameter("--value and --ttl are for KV collections")
             if row_id is not None and len(texts) != 1:
                 raise typer.BadParameter("--id takes one text")
             ids = collection.insert_many(
@@ -124,18 +132,21 @@ def import_rows(
     CSV: the column `text`, and `id` if there is one; the others become metadata. Text: one row per
     line.
     """
+    _check_file(file)
     with memory(data_dir, url) as manager, tempfile.TemporaryDirectory() as folder:
         if create and not manager.has_collection(name):
             manager.create_collection(name, embedding_model="default")
         collection = manager.get_collection(name)
         if collection.backend_type != "VDB":
-            count = collection.import_jsonl(_jsonl(file, Path(folder)))
+            with progress(f"importing into {name}") as advance:
+                count = collection.import_jsonl(_jsonl(file, Path(folder)))
+                advance(count)
         else:
             total = None if str(file) == "-" else _lines(file)
             count = 0
             with progress(f"importing into {name}", total) as advance:
-                for batch in _batches(_read(file)):
-                    part = Path(folder) / "batch.jsonl"
+                part = Path(folder) / "batch.jsonl"
+                for batch in _batches(_checked(file)):
                     part.write_text("".join(batch), encoding="utf-8")
                     count += collection.import_jsonl(part, on_conflict=on_conflict)
                     advance(len(batch))
@@ -159,7 +170,9 @@ def export_rows(
         if collection.backend_type != "VDB":
             if chosen is not None:
                 raise typer.BadParameter("--where is for VDB collections")
-            count = collection.export_jsonl(target)
+            with progress(f"exporting {name}") as advance:
+                count = collection.export_jsonl(target)
+                advance(count)
         else:
             with progress(f"exporting {name}", collection.count(chosen)) as advance:
                 count = _export(collection, target, chosen, vectors, advance)
@@ -219,6 +232,25 @@ def _export(collection: Any, target: Path, where: Any, vectors: bool, advance: A
         Path(temporary).unlink(missing_ok=True)
         raise
     return count
+
+
+def _check_file(file: Path) -> None:
+    if str(file) != "-" and not file.is_file():
+        found = "is a directory" if file.is_dir() else "is not there"
+        raise typer.BadParameter(
+            f"{str(file)!r} {found}; expected a JSON lines, CSV or text file, or '-' for standard "
+            "input"
+        )
+
+
+def _checked(file: Path) -> Iterator[str]:
+    """``_read``; a line that is no row is named by its number in the file, not in its batch."""
+    from sage.middleware.services.memory.vdb.jsonl import row_of  # noqa: PLC0415 - NumPy
+
+    for number, line in enumerate(_read(file), 1):
+        if line.strip():
+            row_of(line, str(file), number)
+        yield line
 
 
 def _lines(file: Path) -> int:

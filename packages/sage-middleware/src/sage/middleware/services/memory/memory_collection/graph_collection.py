@@ -25,11 +25,11 @@ from sage.middleware.services.memory.graph.walks import GraphWalks
 from sage.middleware.services.memory.kv.codec import decode
 from sage.middleware.services.memory.kv.text_index import TextIndex, TextOptions, text_of
 from sage.middleware.services.memory.memory_collection.base_collection import (
-    BaseMemoryCollection,
     read_settings,
     write_settings,
 )
 from sage.middleware.services.memory.storage.database import Database, Durability
+from sage.middleware.services.memory.storage.forgetting import Forgetting
 from sage.middleware.services.memory.storage.layout import DATABASE_FILE
 from sage.middleware.services.memory.vdb.embedder import Embedder
 
@@ -37,7 +37,7 @@ _TEXT = "text"
 _ENTRIES = ("auto", "text", "vector", "hybrid")
 
 
-class GraphMemoryCollection(GraphReads, GraphChanges, GraphWalks, BaseMemoryCollection):
+class GraphMemoryCollection(GraphReads, GraphChanges, GraphWalks, Forgetting):
     """Nodes, known by a str or an int, and directed edges with a type and a weight.
 
     Between two nodes there is at most one edge of each type. Every change is durable when the call
@@ -169,7 +169,9 @@ class GraphMemoryCollection(GraphReads, GraphChanges, GraphWalks, BaseMemoryColl
             raise
         if not embedder and kept is not None and kept["spec"]:
             embedder = Embedder(kept["spec"])
-        return cls(path, name, database, embedder)
+        opened = cls(path, name, database, embedder)
+        opened._finish_forgetting()
+        return opened
 
     # ------------------------------------------------------------------ words
 
@@ -339,7 +341,7 @@ class GraphMemoryCollection(GraphReads, GraphChanges, GraphWalks, BaseMemoryColl
             "edges": self.edge_count(),
             "durability": self._database.durability,
             "indexes": self.list_indexes(),
-            "bytes": sum(f.stat().st_size for f in self.path.rglob("*") if f.is_file()),
+            "bytes": self._size_bytes(),
         }
 
     def forget(self, ids: Iterable[NodeKey]) -> int:
@@ -347,20 +349,22 @@ class GraphMemoryCollection(GraphReads, GraphChanges, GraphWalks, BaseMemoryColl
 
         Returns:
             How many nodes there were.
+
+        Raises:
+            CollectionLockedError: Another process still reads the old pages. The nodes are
+                deleted; calling ``forget`` again completes the removal.
         """
-        count = self.remove_nodes(ids)
-        self._database.run(
-            lambda c: c.execute(
-                "DELETE FROM edge_types WHERE id NOT IN (SELECT DISTINCT type FROM edges)"
-            )
-        )
-        text = self._text or self._text_index()
-        if text is not None:
-            text.purge()
-        self._cache.save()
-        self._database.vacuum()
-        self._database.checkpoint()
-        return count
+        gone = list(ids)
+
+        def remove() -> int:
+            count = self.remove_nodes(gone)
+            with self._database.write() as connection:
+                connection.execute(
+                    "DELETE FROM edge_types WHERE id NOT IN (SELECT DISTINCT type FROM edges)"
+                )
+            return count
+
+        return self._forget(remove)
 
     def export_jsonl(self, path: str | Path) -> int:
         """Writes all nodes and edges as lines of JSON; returns how many lines."""
@@ -392,6 +396,19 @@ class GraphMemoryCollection(GraphReads, GraphChanges, GraphWalks, BaseMemoryColl
                 self._database.close()
 
     # ------------------------------------------------------------------ inside
+
+    def _purge_caches(self) -> None:
+        text = self._text or self._text_index()
+        if text is not None:
+            text.purge()
+        self._cache.save()
+
+    def _check_tables(self, connection: sqlite3.Connection) -> list[str]:
+        (loose,) = connection.execute(
+            "SELECT count(*) FROM edges WHERE source NOT IN (SELECT id FROM nodes) "
+            "OR target NOT IN (SELECT id FROM nodes)"
+        ).fetchone()
+        return [f"{loose} edges begin or end at a node that is not there"] if loose else []
 
     def _fields(self) -> list[str]:
         return list(self._settings.get("text_fields", [""]))

@@ -26,11 +26,11 @@ from sage.middleware.services.memory.kv.schema import (
 )
 from sage.middleware.services.memory.kv.words import KVWords
 from sage.middleware.services.memory.memory_collection.base_collection import (
-    BaseMemoryCollection,
     read_settings,
     write_settings,
 )
 from sage.middleware.services.memory.storage.database import Database, Durability
+from sage.middleware.services.memory.storage.forgetting import Forgetting
 from sage.middleware.services.memory.storage.layout import DATABASE_FILE
 
 _PAGE = 1000
@@ -47,7 +47,7 @@ ABSENT: Final = _Absent()
 """Stands for "no such key" in ``compare_and_set``, where ``None`` is a value."""
 
 
-class KVMemoryCollection(KVWords, BaseMemoryCollection):
+class KVMemoryCollection(KVWords, Forgetting):
     """Keys (text) and values, in key order.
 
     Values are ``None``, bool, int, float, str, bytes, datetime, lists and mappings of these; tuples
@@ -132,7 +132,9 @@ class KVMemoryCollection(KVWords, BaseMemoryCollection):
         if chosen != database.durability:
             database.close()
             database = Database(file, MIGRATIONS, durability=chosen, busy_timeout=busy_timeout)
-        return cls(path, name, database, clock)
+        opened = cls(path, name, database, clock)
+        opened._finish_forgetting()
+        return opened
 
     # ------------------------------------------------------------------ one key
 
@@ -348,7 +350,7 @@ class KVMemoryCollection(KVWords, BaseMemoryCollection):
             "count": len(self),
             "durability": self._database.durability,
             "indexes": self.list_indexes(),
-            "bytes": sum(f.stat().st_size for f in self.path.rglob("*") if f.is_file()),
+            "bytes": self._size_bytes(),
         }
 
     def forget(self, keys: Iterable[str] = (), *, prefix: str | None = None) -> int:
@@ -360,16 +362,17 @@ class KVMemoryCollection(KVWords, BaseMemoryCollection):
 
         Returns:
             How many there were.
+
+        Raises:
+            CollectionLockedError: Another process still reads the old pages. The entries are
+                deleted; calling ``forget`` again completes the removal.
         """
-        count = self.delete_many(keys)
-        if prefix is not None:
-            count += self.delete_prefix(prefix)
-        text = self._text or self._text_index()
-        if text is not None:
-            text.purge()
-        self._database.vacuum()
-        self._database.checkpoint()
-        return count
+        gone = list(keys)
+
+        def remove() -> int:
+            return self.delete_many(gone) + (0 if prefix is None else self.delete_prefix(prefix))
+
+        return self._forget(remove)
 
     def export_jsonl(self, path: str | Path) -> int:
         """Writes all entries as lines of JSON; returns how many."""
@@ -405,6 +408,12 @@ class KVMemoryCollection(KVWords, BaseMemoryCollection):
                 self._database.close()
 
     # ------------------------------------------------------------------ inside
+
+    def _purge_caches(self) -> None:
+        self.purge_expired()
+        text = self._text or self._text_index()
+        if text is not None:
+            text.purge()
 
     def _expiry(self, ttl: float | None) -> float | None:
         return check_ttl(ttl, self._clock())

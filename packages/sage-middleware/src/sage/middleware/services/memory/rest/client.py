@@ -11,13 +11,15 @@ from typing import Any, Self
 from sage.common.config import Secret
 from sage.common.errors import AuthError
 from sage.middleware.services.memory.errors import InvalidInputError
-from sage.middleware.services.memory.rest.remote_calls import remote_class
+from sage.middleware.services.memory.rest.remote_calls import RemoteCalls, RemoteKVCollection
+from sage.middleware.services.memory.rest.remote_graph import RemoteGraphCollection
 from sage.middleware.services.memory.rest.remote_vdb import RemoteCollection
 from sage.middleware.services.memory.rest.tokens import VARIABLE
 from sage.middleware.services.memory.rest.transport import Transport
 from sage.middleware.services.memory.storage.layout import check_name
 
 Hit = dict[str, Any]
+_KINDS: Mapping[str, type[RemoteCalls]] = {"KV": RemoteKVCollection, "Graph": RemoteGraphCollection}
 
 
 class MemoryClient:
@@ -249,7 +251,10 @@ class MemoryClient:
         kind = str(facts["backend_type"])
         if kind == "VDB":
             return RemoteCollection(self._transport, name, facts)
-        return remote_class(kind)(self._transport, name, facts)
+        remote = _KINDS.get(kind)
+        if remote is None:
+            raise InvalidInputError(f"the client knows no collections of the type {kind!r}")
+        return remote(self._transport, name, facts)
 
 
 def _spec(model: Any) -> Any:

@@ -1,4 +1,4 @@
-"""``KV`` and ``Graph`` collections of a memory server, used like local ones."""
+"""Collections whose methods are called by name, and ``RemoteKVCollection``."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from typing import Any
 
 from sage.middleware.services.memory.errors import (
     CollectionLockedError,
-    InvalidInputError,
     RowNotFoundError,
 )
 from sage.middleware.services.memory.memory_collection.kv_collection import ABSENT
-from sage.middleware.services.memory.rest.calls import ABSENT_MARK, METHODS, MOST
+from sage.middleware.services.memory.rest.calls import ABSENT_MARK
 from sage.middleware.services.memory.rest.remote_vdb import RemoteBase
 
 _PAGE = 1000
@@ -141,42 +140,10 @@ class RemoteKVCollection(RemoteCalls):
         found: list[dict[str, Any]] = self._call("retrieve", query, topk, **options)
         return found
 
+    def purge_expired(self) -> int:
+        """Remove the keys whose time has run out."""
+        return int(self._call("purge_expired"))
+
     def forget(self, keys: Iterable[str] = (), *, prefix: str | None = None) -> int:
         """Remove entries so that no file of the server holds anything of them."""
         return int(self._call("forget", list(keys), prefix=prefix))
-
-
-class RemoteGraphCollection(RemoteCalls):
-    """A ``Graph`` collection of a server: the methods in ``calls.METHODS``, by their names.
-
-    Answers are lists of at most ``calls.MOST`` entries where the local collection gives iterators.
-    """
-
-    def __getattr__(self, method: str) -> Callable[..., Any]:
-        if method.startswith("_") or method not in METHODS["Graph"]:
-            raise AttributeError(
-                f"a remote Graph collection has no {method!r}; it has "
-                f"{', '.join(sorted(METHODS['Graph']))} (at most {MOST} entries each)"
-            )
-
-        def call(*args: Any, **kwargs: Any) -> Any:
-            return self._call(method, *args, **kwargs)
-
-        return call
-
-    def create_index(self, name: str = "text", *, fields: Sequence[str], **options: Any) -> None:
-        """Make the full-text index over properties of the nodes."""
-        body = {"name": name, "options": {"fields": list(fields), **options}}
-        self._ask("POST", "indexes", body=body)
-
-
-def remote_class(backend_type: str) -> type[RemoteCalls]:
-    """The class for a kind of collection that has no rows of text.
-
-    Raises:
-        InvalidInputError: The client knows none.
-    """
-    found = {"KV": RemoteKVCollection, "Graph": RemoteGraphCollection}.get(backend_type)
-    if found is None:
-        raise InvalidInputError(f"the client knows no collections of the kind {backend_type!r}")
-    return found

@@ -50,6 +50,16 @@ class RemoteBase:
         """Write its caches, so that the server's next start is fast."""
         self._ask("POST", "store")
 
+    def optimize(self) -> dict[str, int]:
+        """Drop the bytes of deleted rows and write snapshots."""
+        done: dict[str, int] = self._ask("POST", "optimize")
+        return done
+
+    def check(self) -> list[str]:
+        """What is wrong with the files, in words."""
+        found: list[str] = self._ask("GET", "check")["problems"]
+        return found
+
     def close(self) -> None:
         """Nothing to release: the server keeps the collection open."""
 
@@ -434,16 +444,6 @@ class RemoteCollection(RemoteBase):
     def optimize_index(self, name: str | None = None) -> None:
         """Bring an index, or all, into its fastest form."""
         self._ask("POST", "indexes", "optimize", body={"name": name})
-
-    def optimize(self) -> dict[str, int]:
-        """Drop the bytes of deleted rows and write snapshots."""
-        done: dict[str, int] = self._ask("POST", "optimize")
-        return done
-
-    def check(self) -> list[str]:
-        """What is wrong with the files, in words."""
-        found: list[str] = self._ask("GET", "check")["problems"]
-        return found
 
     def set_retention(self, *, max_rows: int | None = None, max_age: float | None = None) -> None:
         """Bound the collection; ``None`` lifts a bound."""

@@ -20,6 +20,7 @@ import contextlib
 import os
 import sqlite3
 import threading
+import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -86,6 +87,7 @@ class Database:
         self._closed = False
         self._turn = threading.RLock()
         self._depth = 0
+        self._owner: int | None = None
         self._queue: deque[_Ticket] = deque()
         self._readers: deque[sqlite3.Connection] = deque()
         self._watch = threading.Lock()
@@ -221,9 +223,9 @@ class Database:
 
         ``then`` runs after the commit and before the next writer of this process. At level
         ``power``, operations of threads that wait together share a transaction; one that raises is
-        undone alone.
+        undone alone. Inside a ``write`` block the operation joins its transaction, and no other's.
         """
-        if self.durability != "power":
+        if self.durability != "power" or self._owner == threading.get_ident():
             with self.write() as connection:
                 result = operation(connection)
                 self._leave_commit()
@@ -300,6 +302,7 @@ class Database:
                     if not wait:
                         self._writer.execute(f"PRAGMA busy_timeout={int(self.busy_timeout * 1000)}")
             self._depth += 1
+            self._owner = threading.get_ident()
         except BaseException:
             self._turn.release()
             raise
@@ -330,8 +333,10 @@ class Database:
             raise
         finally:
             self._depth -= 1
-            if self._depth == 0 and failed and self._writer.in_transaction:
-                self._writer.execute("ROLLBACK")
+            if self._depth == 0:
+                self._owner = None
+                if failed and self._writer.in_transaction:
+                    self._writer.execute("ROLLBACK")
             self._turn.release()
 
     # -- reading ---------------------------------------------------------------------------------
@@ -388,6 +393,24 @@ class Database:
                 raise self._explain(exc) from exc
         return not busy
 
+    def empty_log(self) -> None:
+        """``checkpoint``, waiting for readers at most ``busy_timeout`` seconds.
+
+        Raises:
+            CollectionLockedError: Something still reads an older state than the last commit.
+        """
+        deadline = time.monotonic() + self.busy_timeout
+        while not self.checkpoint():
+            if time.monotonic() > deadline:
+                raise CollectionLockedError(
+                    f"the log of {str(self.path.parent)!r} could not be emptied for "
+                    f"{self.busy_timeout:g} s because something still reads the old state (an "
+                    "open scan, another process); end it and call forget or optimize again",
+                    path=str(self.path.parent),
+                    seconds=self.busy_timeout,
+                )
+            time.sleep(0.01)
+
     def vacuum(self) -> None:
         """Write the database anew, so that nothing deleted is left in its free pages."""
         with self._turn:
@@ -400,8 +423,11 @@ class Database:
 
     def check(self) -> list[str]:
         """What SQLite finds wrong with the file; an empty list if nothing."""
-        with self.read() as connection:
-            found = [row[0] for row in connection.execute("PRAGMA integrity_check")]
+        try:
+            with self.read() as connection:
+                found = [row[0] for row in connection.execute("PRAGMA integrity_check")]
+        except CollectionDamagedError as exc:
+            return [str(exc)]
         return [] if found == ["ok"] else found
 
     def size_bytes(self) -> int:

@@ -114,17 +114,23 @@ class JsonLines:
 def _read_lines(file: Path) -> Iterator[dict[str, Any]]:
     with file.open("rb") as stream:
         for number, line in enumerate(stream, 1):
-            if not line.strip():
-                continue
-            try:
-                row = orjson.loads(line)
-            except orjson.JSONDecodeError as exc:
-                raise InvalidInputError(f"{str(file)!r}, line {number}: not JSON: {exc}") from exc
-            if not isinstance(row, dict) or not isinstance(row.get("text"), str):
-                raise InvalidInputError(
-                    f"{str(file)!r}, line {number}: expected an object with a string 'text'"
-                )
-            yield row
+            if line.strip():
+                yield row_of(line, str(file), number)
+
+
+def row_of(line: bytes | str, file: str, number: int) -> dict[str, Any]:
+    """The row of a line.
+
+    Raises:
+        InvalidInputError: It is not as ``import_jsonl`` describes; says the file and the line.
+    """
+    try:
+        row = orjson.loads(line)
+    except orjson.JSONDecodeError as exc:
+        raise InvalidInputError(f"{file!r}, line {number}: not JSON: {exc}") from exc
+    if not isinstance(row, dict) or not isinstance(row.get("text"), str):
+        raise InvalidInputError(f"{file!r}, line {number}: expected an object with a string 'text'")
+    return row
 
 
 def _batches(rows: Iterable[dict[str, Any]], size: int) -> Iterator[list[dict[str, Any]]]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
-from sage.middleware.services.memory.errors import CollectionLockedError, InvalidInputError
+from sage.middleware.services.memory.errors import InvalidInputError
 from sage.middleware.services.memory.memory_collection.base_collection import write_settings
 from sage.middleware.services.memory.vdb import filters
 from sage.middleware.services.memory.vdb.compaction import compact
@@ -103,20 +102,10 @@ class Upkeep(Writes):
         self._store.forget_files(view.generation.epoch)
         database = self._store.database
         database.vacuum()
-        deadline = time.monotonic() + database.busy_timeout
-        while not database.checkpoint():
-            if time.monotonic() > deadline:
-                raise CollectionLockedError(
-                    f"the log of {str(self.path)!r} could not be emptied for "
-                    f"{database.busy_timeout:g} s because something still reads the old state (an "
-                    "open scan, another process); end it and call forget or optimize again",
-                    path=str(self.path),
-                    seconds=database.busy_timeout,
-                )
-            time.sleep(0.01)
+        database.empty_log()
         if self._settings.get(_SCRUB):
             self._change_settings(**{_SCRUB: False})
-            database.checkpoint()
+            database.empty_log()
 
     def finish_forgetting(self) -> None:
         """Complete a ``forget`` that a crash interrupted; called when the collection is opened."""
