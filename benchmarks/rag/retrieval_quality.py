@@ -27,6 +27,7 @@ from typing import Any
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from sage.api.context import RuntimeContext
+from sage.apps.evaluation.corpus import passages_of
 from sage.lib.rag.reranker import LightReranker, MMRReranker
 from sage.lib.rag.retriever import (
     BM25Retriever,
@@ -44,11 +45,10 @@ Judgements = Mapping[str, Mapping[str, float]]
 
 def read_set(folder: Path, limit: int) -> tuple[list[Document], list[Query], Judgements]:
     """Documents, questions that have a relevant document, and the judgements."""
-    documents = []
-    for row in _lines(folder / "corpus.jsonl"):
-        title = row.pop("title", "")
-        text = f"{title}\n{row.pop('text')}" if title else row.pop("text")
-        documents.append(Document(id=row.pop("id"), text=text, metadata=row))
+    rows = _lines(folder / "corpus.jsonl")
+    documents = passages_of(
+        [Document(id=r.pop("id"), text=r.pop("text"), metadata=r) for r in rows], None
+    )
     judged: dict[str, dict[str, float]] = {}
     for line in (folder / "qrels.tsv").read_text("utf-8").splitlines()[1:]:
         question, document, grade, *_ = line.split("\t")

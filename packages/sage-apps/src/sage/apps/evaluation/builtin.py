@@ -31,7 +31,7 @@ class BuiltinOptions:
     """What can be chosen.
 
     Attributes:
-        top_k: Passages per question; default: 100 for retrieval, 5 for answers.
+        top_k: Passages per question; default: 100 where a ranking is judged, else 5.
         embedder: Embedding model.
         model: Name of the language model.
         max_chars: Cut documents into pieces; default: 800 when the data set marks spans.
@@ -58,7 +58,9 @@ def build(
         ConfigError: The data set has no corpus.
     """
     answers = name in ("extractive", "qa")
-    top_k = options.top_k or (5 if answers else 100)
+    # The whole ranking where it is judged; else what an answer would be written from.
+    ranked = dataset.has("qrels") or not dataset.has("spans")
+    top_k = options.top_k or (100 if ranked and not answers else 5)
     max_chars = options.max_chars or (SPAN_CHARS if dataset.has("spans") else None)
     passages = passages_of(dataset.documents(), max_chars)
     stream: DataStream[Any]

@@ -17,7 +17,8 @@ from sage.middleware.utils.embedding.embedding_api import apply_embedding_model
 def passages_of(documents: Sequence[Document], max_chars: int | None) -> list[Document]:
     """The documents, or pieces of them of at most ``max_chars`` characters.
 
-    A document that stays whole has its title before its text, as retrieval benchmarks have it.
+    A document that stays whole has its title before its text, as retrieval benchmarks have it; a
+    turn of a conversation (``speaker``, ``date_time``) who said it and when.
     Pieces end after a sentence or a word where one ends in their second half; they know their place
     in the document.
     """
@@ -38,7 +39,9 @@ def collection_of(passages: Sequence[Document], folder: Path, embedder: str) -> 
 
 
 def _titled(document: Document) -> Document:
-    title = document.metadata.get("title")
+    known = document.metadata
+    parts = [known[key] for key in ("speaker", "date_time") if isinstance(known.get(key), str)]
+    title = " ".join(parts) if "speaker" in known else known.get("title")
     if not isinstance(title, str) or not title.strip() or document.text.startswith(title):
         return document
     return attrs.evolve(document, text=f"{title}\n{document.text}")
