@@ -2,6 +2,7 @@
 
 from sage.lib.routing.conditional import ConditionalRouter
 from sage.lib.routing.fallback import FallbackHandler
+from sage.lib.routing.llm import LLMRouter
 from sage.lib.routing.load_balancer import LoadBalancer
 from sage.lib.routing.sample import Sample
 from sage.lib.routing.semantic import SemanticRouter
@@ -10,6 +11,7 @@ from sage.lib.routing.throttle import Throttle
 __all__ = [
     "ConditionalRouter",
     "FallbackHandler",
+    "LLMRouter",
     "LoadBalancer",
     "Sample",
     "SemanticRouter",
