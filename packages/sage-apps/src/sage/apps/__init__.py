@@ -5,3 +5,10 @@ entry-point group ``sage.apps``; its first docstring line is shown by ``sage app
 
 Reading order: ``command`` (the command ``sage app``), then one package per application: ``qa``.
 """
+
+from sage.common.cli.entry import standalone
+
+__all__ = ["main_app", "main_eval"]
+
+main_app = standalone("app")
+main_eval = standalone("eval")
