@@ -6,6 +6,7 @@ Predecessor of ``sage.kernel.compiler.codegen``, which decides what the lines sa
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any
@@ -49,6 +50,7 @@ class CodeWriter:
         plan: The execution graph.
         segment: The segment.
         inlined: Bodies of steps, by node id, where they may be inlined.
+        held: How many value states of a step, by node id, the code holds (``HELD`` in the names).
         profile: Time every call (``T``, ``obs`` per node) instead of none.
         lineage: Record the input position of every output (segments that are not one-to-one).
     """
@@ -59,12 +61,14 @@ class CodeWriter:
         segment: SegmentPlan,
         *,
         inlined: dict[int, Inlined] | None = None,
+        held: Mapping[int, Sequence[Any]] | None = None,
         profile: bool = False,
         lineage: bool = True,
     ) -> None:
         self.plan = plan
         self.segment = segment
         self.inlined = inlined or {}
+        self.held = held or {}
         self.profile = profile
         self.asynchronous = segment.mode == "async"
         self.gated = segment.mode in ("async", "parallel")
@@ -154,10 +158,12 @@ class CodeWriter:
         """
         timed = self.profile
         self._set_key(node, depth, index)
+        body = [*self._take_states(node), *body]
         if self.linear:
             for line in body:
                 self.marks.append((len(self.lines), node.id, var, self._key_name(node)))
                 self._line(depth, line)
+            self._return_states(node, depth)
             return
         self._line(depth, "try:")
         if timed:
@@ -169,8 +175,9 @@ class CodeWriter:
         if timed:
             self._line(depth + 1, f"obs{node.id}(pc() - t)")
         self._line(depth, "except Exception as error:")
-        handler = "await AH" if self.asynchronous else "H"
-        self._use("AH" if self.asynchronous else "H", "AH" if self.asynchronous else "H")
+        name = "HELD_H" if node.id in self.held else "AH" if self.asynchronous else "H"
+        handler = f"await {name}" if self.asynchronous else name
+        self._use(name, name)
         self._use("SKIP", "SKIP")
         key = self._key_var(node, index)
         ident = f"({node.id}, {index})" if node.kind == "comap" else str(node.id)
@@ -180,6 +187,28 @@ class CodeWriter:
         self._line(depth + 1, f"if r is SKIP: {skip}")
         for line in rescued:
             self._line(depth + 1, line)
+        self._return_states(node, depth)
+
+    def _take_states(self, node: Node) -> list[str]:
+        """Lines that put the values of the key into the state objects the step reads."""
+        lines = []
+        for i in range(len(self.held.get(node.id, ()))):
+            state, name = f"s{node.id}_{i}", f"HELD[{node.id}][{i}]"
+            self._use(state, name)
+            self._use(f"get_{state}", f"{name}.data.get")
+            self._use(f"first_{state}", f"{name}._default")
+            key = self._key_name(node)
+            value = f"get_{state}({key}, first_{state})"
+            lines.append(f"{state}.held = {state}.before = {value}")
+        return lines
+
+    def _return_states(self, node: Node, depth: int) -> None:
+        for i in range(len(self.held.get(node.id, ()))):
+            state = f"s{node.id}_{i}"
+            self._use(f"data_{state}", f"HELD[{node.id}][{i}].data")
+            self._line(depth, f"if {state}.held is not {state}.before:")
+            store = f"data_{state}[{self._key_name(node)}] = {state}.before = {state}.held"
+            self._line(depth + 1, store)
 
     def _key_var(self, node: Node, index: int = 0) -> str:
         return self._key_name(node, index) or "None"

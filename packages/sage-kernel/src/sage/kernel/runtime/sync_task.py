@@ -63,6 +63,7 @@ class SyncTask(Task):
         self._records = 0
         self._timed = self._profiled = False
         self._inlined: dict[int, Inlined] | None = None
+        self._held: dict[int, tuple[Any, ...]] = {}
         self._pulled = 0
         self._parents: dict[int, list[int]] = {cid: [] for cid in self.outputs}
         self._derived: list[tuple[int, DerivedLineage]] = []
@@ -333,6 +334,7 @@ class SyncTask(Task):
             self.plan,
             self.segment,
             inlined=self._inlined,
+            held=self._held,
             profile=profile,
             lineage=self.job.lineage,
         )
@@ -364,8 +366,20 @@ class SyncTask(Task):
                 if found is not None:
                     self._inlined[node.id] = found
                     self._env.update(found.names)
+        self._hold_states()
         if self._inlined:
             self._runs = {key: run for key, run in self._runs.items() if key[1]}
+
+    def _hold_states(self) -> None:
+        if not any("context_key" in self.plan.flags[node.id] for node in self.segment.nodes):
+            return
+        from sage.kernel.runtime.held import HeldStates  # noqa: PLC0415 - only keyed and hot
+
+        held = HeldStates(self.plan, self.segment, self.functions, self._handler)
+        if held.by_node:
+            self._held = held.by_node
+            self._env |= {"HELD": held.by_node, "HELD_H": held.handle}
+            self._runs, self._resumes = {}, {}
 
     def _recover(self, guards: Any, error: Exception, n: Any) -> None:
         """A call of a linear chain raised: apply its policy and run the rest of the chain."""
@@ -377,7 +391,8 @@ class SyncTask(Task):
         values = trace.tb_frame.f_locals
         node, key = self.plan.nodes[node_id], values.get(key_var) if key_var else None
         value = values[var]
-        rescued = self._handler.handle(node_id, value, error, n, key)
+        handle = self._env["HELD_H"] if node_id in self._held else self._handler.handle
+        rescued = handle(node_id, value, error, n, key)
         if rescued is SKIP or node.kind == "sink":
             return
         if node.kind == "filter":
@@ -388,7 +403,12 @@ class SyncTask(Task):
             rescued, key = value, rescued
         resume = self._resumes.get(node_id)
         if resume is None:
-            code = SegmentCode(self.plan, self.segment, lineage=self.job.lineage)
+            code = SegmentCode(
+                self.plan,
+                self.segment,
+                held=self._held,
+                lineage=self.job.lineage,
+            )
             resume = self._resumes[node_id] = self.load(
                 code.resume(node), self._env, f"resume-{node_id}"
             )

@@ -17,7 +17,12 @@ from typing import Any
 
 from sage.api.context import RuntimeContext
 from sage.common.errors import GraphError, JobError
-from sage.kernel.state.memory import MemoryListState, MemoryMapState, MemoryValueState
+from sage.kernel.state.memory import (
+    HeldValueState,
+    MemoryListState,
+    MemoryMapState,
+    MemoryValueState,
+)
 from sage.kernel.state.ttl import ExpiringListState, ExpiringMapState, ExpiringValueState
 
 VERSION = 1
@@ -69,6 +74,16 @@ class StateBackend:
         if ttl is None:
             return self._add(name, MemoryMapState(self._ctx), None)
         return self._add(name, ExpiringMapState(self._ctx, ttl, self._clock), ttl)
+
+    def hold_values(self) -> tuple[HeldValueState, ...]:
+        """Let generated code hold the value states there are, see ``HeldValueState``."""
+        held = []
+        for state, _ in self._states.values():
+            if type(state) is MemoryValueState and state.can_be_held:
+                state.__class__ = HeldValueState
+            if isinstance(state, HeldValueState):
+                held.append(state)
+        return tuple(held)
 
     def keys(self) -> Iterator[Any]:
         """Every key that has live state, once each."""

@@ -21,7 +21,7 @@ class MemoryValueState:
     its first read, so that changing it in place works.
     """
 
-    __slots__ = ("_ctx", "_default", "_factory", "data")
+    __slots__ = ("_ctx", "_default", "_factory", "before", "data", "held")
 
     kind = "value"
 
@@ -29,6 +29,7 @@ class MemoryValueState:
         self._ctx = ctx
         self._default = default
         self._factory = value_factory(default)
+        self.held = self.before = default
         self.data: dict[Any, Any] = {}
 
     @property
@@ -54,6 +55,11 @@ class MemoryValueState:
             check_hashable(self._ctx)
             raise
 
+    @property
+    def can_be_held(self) -> bool:
+        """Whether reading the default stores nothing."""
+        return self._factory is None
+
     def clear(self) -> None:
         """Forget the value of the current key."""
         self.data.pop(self._ctx.key, None)
@@ -74,6 +80,49 @@ class MemoryValueState:
         """Replace the state by the entries of a snapshot whose key ``owns`` accepts."""
         self.data.clear()
         self.data.update((key, value) for key, value in entries if owns(key))
+
+
+class HeldValueState(MemoryValueState):
+    """The same, while generated code holds the value of the current key in a slot.
+
+    A ``MemoryValueState`` becomes one when its step is hot, by assignment to ``__class__``. The
+    code then puts ``held`` in before each call of the step and stores it after the call when it is
+    another object than ``before``; ``value`` is the slot itself. A key whose value was never
+    anything but the very default object has no entry.
+    """
+
+    __slots__ = ()
+
+    value = MemoryValueState.held  # type: ignore[misc]
+
+    def write_back(self) -> None:
+        """Store what the step has assigned."""
+        if self.held is not self.before:
+            self.data[self._ctx.key] = self.before = self.held
+
+    def let_go(self) -> None:
+        """Hold nothing that belongs to a key."""
+        self.held = self.before = self._default
+
+    def clear(self) -> None:
+        """Forget the value of the current key."""
+        self.let_go()
+        super().clear()
+
+    def keys(self) -> Iterator[Any]:
+        """Keys that have state."""
+        self.write_back()
+        return super().keys()
+
+    def entries(self) -> list[list[Any]]:
+        """``[key, payload]`` of every key, for a snapshot."""
+        self.write_back()
+        return super().entries()
+
+    def load(self, entries: list[list[Any]], owns: Callable[[Any], bool]) -> None:
+        """Replace the state by the entries of a snapshot whose key ``owns`` accepts."""
+        super().load(entries, owns)
+        self.held = self.before = self.data.get(self._ctx.key, self._default)
 
 
 class MemoryListState:
