@@ -161,10 +161,10 @@ class ModelServer:
             await runner.cleanup()
 
     async def _models(self, _: web.Request) -> web.Response:
-        return _json({"object": "list", "data": [{"id": "test-model", "object": "model"}]})
+        return json_reply({"object": "list", "data": [{"id": "test-model", "object": "model"}]})
 
     async def _stats(self, _: web.Request) -> web.Response:
-        return _json(
+        return json_reply(
             {
                 "requests": self.count,
                 "in_flight": self.in_flight,
@@ -177,8 +177,8 @@ class ModelServer:
         try:
             self.push(*orjson.loads(await request.read()))
         except (ValueError, TypeError) as error:
-            return _error(400, str(error))
-        return _json({"faults_left": len(self.faults)})
+            return error_reply(400, str(error))
+        return json_reply({"faults_left": len(self.faults)})
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         self.in_flight += 1
@@ -201,18 +201,18 @@ class ModelServer:
             messages = payload["messages"]
             prompt = "\n".join(content_of(message) for message in messages)
         except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
-            return _error(400, "the body is no chat request")
+            return error_reply(400, "the body is no chat request")
         headers = {name.lower(): value for name, value in request.headers.items()}
         self.calls.append(Call(payload, fault, headers))
         if self.api_key and headers.get("authorization") != f"Bearer {self.api_key}":
-            return _error(401, "wrong API key", code="invalid_api_key")
+            return error_reply(401, "wrong API key", code="invalid_api_key")
         if fault.isdigit():
             wait = {"Retry-After": f"{self.retry_after:g}"} if fault in ("429", "503") else {}
-            return _error(int(fault), f"injected {fault}", headers=wait)
+            return error_reply(int(fault), f"injected {fault}", headers=wait)
         if fault == "hang":
             await asyncio.Event().wait()
         if fault == "drop":
-            return _drop(request)
+            return drop(request)
         await asyncio.sleep(self.latency * (10 if fault == "slow" else 1))
         if fault == "garbage":
             return web.Response(body=b'{"choices": [{"mess', content_type="application/json")
@@ -232,51 +232,73 @@ class ModelServer:
         base = {"id": f"chatcmpl-{self.count}", "created": 0, "model": payload.get("model", "")}
         if payload.get("stream"):
             asked = (payload.get("stream_options") or {}).get("include_usage")
-            return await self._stream(
-                request, base, message, pieces, reason, usage if asked else None, fault
+            return await stream_reply(
+                request,
+                base,
+                message,
+                pieces,
+                reason,
+                usage if asked else None,
+                token_latency=self.token_latency,
+                breaks=fault == "drop_mid",
             )
         if fault == "drop_mid":
             response = web.StreamResponse(headers={"Content-Length": "4096"})
             await response.prepare(request)
             await response.write(b'{"choices": [')
-            return _drop(request)
+            return drop(request)
         whole = {"role": "assistant", **message, "content": "".join(pieces) or None}
         choice = {"index": 0, "finish_reason": reason, "message": whole}
-        return _json({**base, "object": "chat.completion", "usage": usage, "choices": [choice]})
+        return json_reply(
+            {**base, "object": "chat.completion", "usage": usage, "choices": [choice]}
+        )
 
-    async def _stream(
-        self,
-        request: web.Request,
-        base: Mapping[str, Any],
-        message: Mapping[str, Any],
-        pieces: list[str],
-        reason: str,
-        usage: Mapping[str, int] | None,
-        fault: str,
-    ) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
-        await response.prepare(request)
 
-        async def event(delta: Mapping[str, Any], finish: str | None = None) -> None:
-            choice = {"index": 0, "delta": delta, "finish_reason": finish}
-            data = {**base, "object": "chat.completion.chunk", "choices": [choice]}
-            await response.write(b"data: " + orjson.dumps(data) + b"\n\n")
+async def stream_reply(
+    request: web.Request,
+    base: Mapping[str, Any],
+    message: Mapping[str, Any],
+    pieces: list[str],
+    reason: str,
+    usage: Mapping[str, int] | None,
+    *,
+    token_latency: float = 0.0,
+    breaks: bool = False,
+) -> web.StreamResponse:
+    """Send a completion as server-sent events.
 
-        await event({"role": "assistant", "content": ""})
-        for n, piece in enumerate(pieces):
-            if fault == "drop_mid" and n >= len(pieces) // 2:
-                return _drop(request)
-            await event({"content": piece})
-            if self.token_latency:
-                await asyncio.sleep(self.token_latency)
-        for n, call in enumerate(message.get("tool_calls") or ()):
-            await event({"tool_calls": [{"index": n, **call}]})
-        await event({}, reason)
-        if usage is not None:
-            data = {**base, "object": "chat.completion.chunk", "choices": [], "usage": usage}
-            await response.write(b"data: " + orjson.dumps(data) + b"\n\n")
-        await response.write(b"data: [DONE]\n\n")
-        return response
+    Args:
+        base: Fields of every event.
+        message: Its ``tool_calls`` come after the pieces.
+        pieces: The text.
+        reason: ``finish_reason``.
+        usage: Sent at the end, where it was asked for.
+        token_latency: Seconds between two pieces.
+        breaks: Drop the connection after half of them.
+    """
+    response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+    await response.prepare(request)
+
+    async def event(delta: Mapping[str, Any], finish: str | None = None) -> None:
+        choice = {"index": 0, "delta": delta, "finish_reason": finish}
+        data = {**base, "object": "chat.completion.chunk", "choices": [choice]}
+        await response.write(b"data: " + orjson.dumps(data) + b"\n\n")
+
+    await event({"role": "assistant", "content": ""})
+    for n, piece in enumerate(pieces):
+        if breaks and n >= len(pieces) // 2:
+            return drop(request)
+        await event({"content": piece})
+        if token_latency:
+            await asyncio.sleep(token_latency)
+    for n, call in enumerate(message.get("tool_calls") or ()):
+        await event({"tool_calls": [{"index": n, **call}]})
+    await event({}, reason)
+    if usage is not None:
+        data = {**base, "object": "chat.completion.chunk", "choices": [], "usage": usage}
+        await response.write(b"data: " + orjson.dumps(data) + b"\n\n")
+    await response.write(b"data: [DONE]\n\n")
+    return response
 
 
 def best_sentence(request: dict[str, Any]) -> str:
@@ -309,19 +331,24 @@ def count_tokens(text: str) -> int:
     return len(re.findall(r"\w+|[^\w\s]", text))
 
 
-def _json(data: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
+def json_reply(
+    data: Any, status: int = 200, headers: Mapping[str, str] | None = None
+) -> web.Response:
+    """A response with JSON."""
     return web.Response(
         body=orjson.dumps(data), status=status, headers=headers, content_type="application/json"
     )
 
 
-def _error(
+def error_reply(
     status: int, message: str, *, code: str = "", headers: Mapping[str, str] | None = None
 ) -> web.Response:
-    return _json({"error": {"message": message, "code": code or None}}, status, headers)
+    """A response with an error object as the API has it."""
+    return json_reply({"error": {"message": message, "code": code or None}}, status, headers)
 
 
-def _drop(request: web.Request) -> web.StreamResponse:
+def drop(request: web.Request) -> web.StreamResponse:
+    """Close the connection without another byte."""
     if request.transport is not None:
         request.transport.abort()
     raise asyncio.CancelledError
