@@ -16,7 +16,7 @@ import msgspec
 
 FORMAT: Final = 1
 MAX_DEPTH: Final = 100
-"""Levels of nesting. The interpreter's own limit, four calls per level, must not be what ends it."""
+"""Levels of nesting. The interpreter's own limit, four calls per level, must not be hit."""
 
 SCALARS: Final = frozenset({NoneType, bool, int, float, str, bytes})
 """What msgpack keeps exactly, beside integers beyond 64 bits and lone surrogates."""
