@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from sage.middleware.services.memory.errors import MemoryStoreError
+from sage.middleware.services.memory.errors import InvalidInputError, MemoryStoreError
 from sage.middleware.services.memory.memory_manager import MemoryManager
 from sage.middleware.testing.memory_backend import DIM, ROWS, VectorBackendSuite, sample_rows
 
@@ -77,9 +77,53 @@ def test_rows_live_on_the_server(tmp_path: Path, server: dict[str, Any]) -> None
         assert {h["metadata"]["kind"] for h in hits} == {"c"}
         rows.delete("r8")
         assert len(rows) == ROWS - 1
+        with pytest.raises(InvalidInputError, match="chromadb server"):
+            rows.forget(ids="r9")
+        assert rows.get("r9") is not None
+        assert rows.check() == []
+        assert rows.explain(where={"kind": "c"})["strategy"] == "hnsw"
         manager.delete_collection("remote")
         fresh = manager.create_collection("remote", backend="chroma", dim=DIM, server=server)
         assert len(fresh) == 0
+
+
+def files_with(folder: Path, word: bytes) -> list[str]:
+    return [str(p) for p in folder.rglob("*") if p.is_file() and word in p.read_bytes()]
+
+
+def test_forget_leaves_nothing_in_chromadbs_files(tmp_path: Path) -> None:
+    texts, metadatas, vectors = sample_rows()
+    with MemoryManager(tmp_path) as manager:
+        rows = manager.create_collection("r", backend="chroma", dim=DIM)
+        rows.insert_many(texts, metadatas, [f"r{i}" for i in range(ROWS)], vectors=vectors)
+        secret = {"note": "hiddenword"}
+        rows.insert("xylophonesecret", secret, id="secretid", vector=[0.5] * DIM)
+        rows.create_index("c", where={"kind": "c"})
+        assert files_with(tmp_path, b"xylophonesecret")
+        assert rows.forget(ids="secretid") == 1
+        for word in (b"xylophonesecret", b"hiddenword", b"secretid"):
+            assert files_with(tmp_path, word) == []
+        assert rows.retrieve(query_vector=vectors[8], topk=1, index_name="c")[0]["id"] == "r8"
+        assert rows.optimize()["rows"] == ROWS
+
+
+def test_an_interrupted_forget_is_completed_at_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash(self: Any) -> None:
+        raise KeyboardInterrupt
+
+    with MemoryManager(tmp_path) as manager:
+        rows = manager.create_collection("r", backend="chroma", dim=2)
+        rows.insert_many(["xylophonesecret", "kept"], ids=["a", "b"], vectors=[[1, 0], [0, 1]])
+        with monkeypatch.context() as patch:
+            patch.setattr(type(rows), "_rewrite", crash)
+            with pytest.raises(KeyboardInterrupt):
+                rows.forget(ids="a")
+    with MemoryManager(tmp_path) as manager:
+        rows = manager.connect_collection("r")
+        assert files_with(tmp_path, b"xylophonesecret") == []
+        assert [row["text"] for row in rows.scan()] == ["kept"]
 
 
 def test_a_missing_server_is_named(tmp_path: Path) -> None:

@@ -103,7 +103,8 @@ class VectorBackendSuite:
 
     backend: ClassVar[str] = "VDB"
     lacks: ClassVar[Mapping[str, str]] = {}
-    """Feature → reason: ``words`` (bm25, hybrid), ``atomic_update``, ``other_handles``."""
+    """Feature → reason: ``words`` (bm25, hybrid), ``atomic_update``, ``other_handles``,
+    ``forget``, ``retention``."""
 
     create_options: ClassVar[Mapping[str, Any]] = {}
 
@@ -235,6 +236,33 @@ class VectorBackendSuite:
             1 for i in range(ROWS) if i % 3 == 1 and i != 4
         )
         assert filled.count({"kind": "b"}) == 0
+
+    def test_forget_takes_rows_by_filter_or_id(self, manager: MemoryManager, filled: Any) -> None:
+        self.need("forget")
+        vectors = sample_rows()[2]
+        assert filled.forget({"kind": "b"}) == sum(1 for i in range(ROWS) if i % 3 == 1)
+        assert filled.forget(ids=["r0", "r1", "nobody"]) == 1
+        with pytest.raises(InvalidInputError, match="exactly one"):
+            filled.forget()
+        assert filled.count({"kind": "b"}) == 0
+        assert filled.retrieve(query_vector=vectors[0], topk=1)[0]["id"] != "r0"
+        assert filled.retrieve(query_vector=vectors[2], topk=1)[0]["id"] == "r2"
+        assert filled.insert("again", id="r0", vector=vectors[0]) == "r0"
+        again, rows = self.reopened(manager, "filled")
+        assert rows.retrieve(query_vector=vectors[0], topk=1)[0]["text"] == "again"
+        assert rows.get("r1") is None
+        again.close()
+
+    def test_retention_keeps_the_newest(self, filled: Any) -> None:
+        self.need("retention")
+        filled.set_retention(max_rows=5)
+        newest = [f"r{i}" for i in range(ROWS - 5, ROWS)]
+        assert sorted(row["id"] for row in filled.scan()) == sorted(newest)
+        filled.insert("new", id="new", vector=sample_rows()[2][0])
+        assert sorted(row["id"] for row in filled.scan()) == sorted([*newest[1:], "new"])
+        assert filled.retention == {"max_rows": 5, "max_age": None}
+        with pytest.raises(InvalidInputError, match="max_rows"):
+            filled.set_retention(max_rows=0)
 
     def test_upsert_inserts_and_replaces(self, filled: Any) -> None:
         vectors = sample_rows()[2]

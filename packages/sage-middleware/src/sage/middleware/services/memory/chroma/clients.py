@@ -12,6 +12,8 @@ from typing import Any
 from sage.common.errors import MissingExtraError
 from sage.middleware.services.memory.errors import InvalidInputError, MemoryStoreError
 
+FOLDER = "chroma"
+"""Where chromadb's files are at first; ``forget`` moves them."""
 _CONNECT_SECONDS = 5.0
 _SPACES = {"cosine": "cosine", "dot": "ip", "l2": "l2"}
 
@@ -23,8 +25,8 @@ def _module() -> Any:
         raise MissingExtraError("chromadb", "chroma", "the memory back end 'chroma'") from exc
 
 
-def open_client(path: Path, server: Mapping[str, Any] | None) -> Any:
-    """A client for the files in ``path``, or for the server ``{host, port, ssl}``.
+def open_client(path: Path, server: Mapping[str, Any] | None, folder: str = FOLDER) -> Any:
+    """A client for the files in ``path / folder``, or for the server ``{host, port, ssl}``.
 
     Raises:
         MissingExtraError: chromadb is not installed.
@@ -33,7 +35,7 @@ def open_client(path: Path, server: Mapping[str, Any] | None) -> Any:
     chromadb = _module()
     settings = chromadb.Settings(anonymized_telemetry=False)
     if server is None:
-        return chromadb.PersistentClient(str(path / "chroma"), settings=settings)
+        return chromadb.PersistentClient(str(path / folder), settings=settings)
     unknown = sorted(set(server) - {"host", "port", "ssl"})
     if unknown or "host" not in server:
         raise InvalidInputError(

@@ -275,3 +275,7 @@ class ChromaWriting(ChromaIndexing):
         if self._words.loaded:
             self._words.put(batch.ids, batch.texts)
         self._mark_incomplete()
+        self._after_write()
+
+    def _after_write(self) -> None:
+        """Called after each committed batch."""

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 from sage.middleware.services.memory.chroma import clients
 from sage.middleware.services.memory.chroma.searching import ChromaSearching
 from sage.middleware.services.memory.chroma.sidecar import Sidecar
-from sage.middleware.services.memory.chroma.writing import ChromaWriting
+from sage.middleware.services.memory.chroma.upkeep import ChromaUpkeep
 from sage.middleware.services.memory.memory_collection.base_collection import (
     refuse_options,
 )
@@ -29,14 +29,15 @@ __all__ = ["ChromaMemoryCollection"]
 _EF_SEARCH = 400
 
 
-class ChromaMemoryCollection(JsonLines, ChromaWriting, ChromaSearching):
+class ChromaMemoryCollection(JsonLines, ChromaUpkeep, ChromaSearching):
     """A vector collection whose rows and index are chromadb's.
 
     Differences to the built-in collection, all of them chromadb's: nearest neighbours are
     approximate; a batch larger than chromadb's limit (about 5,000 rows) is several transactions,
     undone by us if one fails, but not if the process dies between them; with files
-    (no ``server``), one process at a time; ``forget`` and durability levels are not offered.
-    Search by words keeps a BM25 index in this process's memory.
+    (no ``server``), one process at a time; ``forget`` copies the rows that stay, and is refused on
+    a server; durability levels are not offered: chromadb syncs every call. Search by words keeps a
+    BM25 index in this process's memory.
     """
 
     backend_type: ClassVar[str] = "VDB"
@@ -97,12 +98,13 @@ class ChromaMemoryCollection(JsonLines, ChromaWriting, ChromaSearching):
         """
         refuse_options("chroma", options)
         data = Sidecar(path).read()
-        client = clients.open_client(path, data["server"])
+        client = clients.open_client(path, data["server"], data.get("folder", clients.FOLDER))
         rows = client.get_collection(data["remote"], embedding_function=None)
         collection = cls(path, name, client, rows, Embedder(embedding_model))
         try:
             if collection._given_model:
                 collection._check_model()
+            collection.finish_forgetting()
         except BaseException:
             collection.close()
             raise
@@ -131,6 +133,8 @@ class ChromaMemoryCollection(JsonLines, ChromaWriting, ChromaSearching):
             "embedding": self.embedding_fingerprint,
             "server": self._data["server"],
             "ef_search": self._data["ef_search"],
+            "retention": self.retention,
+            "bytes": None if self._data["server"] is not None else self._size_bytes(),
             "metadata_fields": list(self.metadata_fields),
             "indexes": self.list_indexes(),
             "created": self._data["created"],

@@ -18,6 +18,7 @@ from sage.middleware.services.memory.vdb.engines import (
     FloatArray,
     SignBitEngine,
     Slots,
+    fit,
     hamming,
 )
 from sage.middleware.services.memory.vdb.filters import BoolArray
@@ -27,20 +28,40 @@ _ROUNDS = 8
 _SAMPLE_PER_GROUP = 40
 _BLOCK_ROWS = 8192
 _TAIL_SHARE = 0.1
-# At .06, 600,000 rows in 2,500 groups: recall@10 .893; what is lost lies in groups not probed.
-_PROBED_SHARE = 0.12
+# 600,000 rows whose neighbours spread over 20 dimensions, recall@10 and ms: .06 .735 1.6; .12 .863
+# 2.9; .2 .943 4.2; .3 .968 7.1; all .997 26. What is lost lies in groups not probed.
+_PROBED_SHARE = 0.3
 _LEAST_PROBED = 16
 
 
 class _Groups:
     """Sealed rows by group; replaced as a whole, so that searches need no lock."""
 
-    __slots__ = ("codes", "slots", "starts")
+    __slots__ = ("_places", "codes", "slots", "starts")
 
     def __init__(self, starts: Slots, slots: Slots, codes: Codes) -> None:
         self.starts = starts
         self.slots = slots
         self.codes = codes
+        self._places: npt.NDArray[np.int32] | None = None
+
+    def of_slots(self, slots: Slots) -> Codes:
+        """The codes of sealed slots."""
+        places = self._places
+        if places is None:
+            places = np.empty(len(self.slots), np.int32)
+            places[self.slots] = np.arange(len(self.slots), dtype=np.int32)
+            self._places = places
+        found: Codes = self.codes[places[slots]]
+        return found
+
+    def of_groups(self, groups: Slots) -> tuple[Slots, Codes]:
+        """The slots of some groups and their codes."""
+        ranges = [(self.starts[g], self.starts[g + 1]) for g in groups]
+        return (
+            np.concatenate([self.slots[a:b] for a, b in ranges]),
+            np.concatenate([self.codes[a:b] for a, b in ranges]),
+        )
 
 
 class IvfEngine:
@@ -121,27 +142,30 @@ class IvfEngine:
         with self._lock:
             groups, tail = self._groups, self._tail_codes
         bits = self._bits.encode(query[None])[0]
-        share = 1.0 if mask is None else max(1e-6, np.count_nonzero(mask) / max(1, len(mask)))
-        probed = max(_LEAST_PROBED, int(_PROBED_SHARE * len(self._centroids)))
+        sealed, every = len(groups.slots), len(self._centroids)
+        tail_slots = sealed + np.arange(len(tail))
+        if mask is not None:
+            mask = fit(mask, sealed + len(tail))
+            passing = np.flatnonzero(mask)
+            tail_slots = passing[np.searchsorted(passing, sealed) :]
+            tail = tail[tail_slots - sealed]
+            passing = passing[: len(passing) - len(tail_slots)]
+        share = 1.0 if mask is None else len(passing) / max(1, sealed)
         # A filter that lets few rows pass needs more groups for as many candidates.
-        probed = min(len(self._centroids), math.ceil(probed / share))
+        probed = max(_LEAST_PROBED, math.ceil(_PROBED_SHARE * every / max(share, 1e-6)))
         order = np.argsort(-_closeness(query[None], self._centroids)[0])
         while True:
-            ranges = [(groups.starts[g], groups.starts[g + 1]) for g in order[:probed]]
-            slots = np.concatenate(
-                [
-                    *(groups.slots[a:b] for a, b in ranges),
-                    len(groups.slots) + np.arange(len(tail)),
-                ]
-            )
-            codes = np.concatenate([*(groups.codes[a:b] for a, b in ranges), tail])
-            if mask is not None:
-                kept = slots < len(mask)
-                kept[kept] = mask[slots[kept]]
-                slots, codes = slots[kept], codes[kept]
-            if len(slots) >= limit or probed == len(self._centroids):
+            if mask is not None and probed >= every:
+                slots, codes = passing, groups.of_slots(passing)
+            else:
+                slots, codes = groups.of_groups(order[:probed])
+                if mask is not None:
+                    kept = mask[slots]
+                    slots, codes = slots[kept], codes[kept]
+            slots, codes = np.concatenate([slots, tail_slots]), np.concatenate([codes, tail])
+            if len(slots) >= limit or probed >= every:
                 break
-            probed = min(len(self._centroids), 2 * probed)
+            probed *= 2
         if len(slots) > limit:
             slots = slots[np.argpartition(hamming(codes, bits), limit - 1)[:limit]]
         return slots

@@ -12,6 +12,7 @@ from sage.middleware.services.memory.memory_collection.base_collection import wr
 from sage.middleware.services.memory.vdb import filters
 from sage.middleware.services.memory.vdb.compaction import compact
 from sage.middleware.services.memory.vdb.filters import Where
+from sage.middleware.services.memory.vdb.retention import check_bounds
 from sage.middleware.services.memory.vdb.rows import check_ids
 from sage.middleware.services.memory.vdb.store import Change
 from sage.middleware.services.memory.vdb.writes import Writes
@@ -124,10 +125,7 @@ class Upkeep(Writes):
             max_rows: Rows kept at most.
             max_age: Seconds a row is kept after it was last written.
         """
-        if max_rows is not None and (isinstance(max_rows, bool) or max_rows < 1):
-            raise InvalidInputError(f"max_rows is {max_rows!r}; expected a positive integer")
-        if max_age is not None and (isinstance(max_age, bool) or not max_age > 0):
-            raise InvalidInputError(f"max_age is {max_age!r}; expected seconds above 0")
+        check_bounds(max_rows, max_age)
 
         def work(change: Change) -> None:
             change.connection.execute(
