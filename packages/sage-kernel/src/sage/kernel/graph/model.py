@@ -120,11 +120,14 @@ class StepOptions:
         name: Shown name. ``uid``: stable name of the step's state.
         num_cpus, num_gpus: Resources for the Ray runner.
         effect: Whether the step has effects outside (``None``: as its class says).
+        cache: Where the responses to its calls may come from, with a ledger: ``"run"`` (this run,
+            the default), ``"shared"`` (any run), ``"off"`` (every call is made).
         type: Explicit output type, for callables without annotations.
     """
 
     __slots__ = (
         "batch_size",
+        "cache",
         "concurrency",
         "effect",
         "executor",
@@ -158,6 +161,7 @@ class StepOptions:
         num_cpus: float | None = None,
         num_gpus: float | None = None,
         effect: bool | None = None,
+        cache: str | None = None,
         type: Any = None,  # noqa: A002 - the name users write
     ) -> None:
         self.parallelism = parallelism
@@ -174,6 +178,7 @@ class StepOptions:
         self.num_cpus = num_cpus
         self.num_gpus = num_gpus
         self.effect = effect
+        self.cache = cache
         self.type = type
 
     def items(self) -> Iterator[tuple[str, Any]]:

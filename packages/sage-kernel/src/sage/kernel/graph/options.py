@@ -15,6 +15,7 @@ from sage.kernel.graph.model import STEP_OPTIONS, FunctionSpec, StepOptions
 
 ON_ERROR_WORDS = ("fail", "skip", "dead_letter")
 EXECUTORS = ("thread", "process")
+CACHES = ("run", "shared", "off")
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
@@ -83,6 +84,9 @@ def option_problems(options: StepOptions) -> list[str]:
     if options.executor not in EXECUTORS:
         hint = suggest(str(options.executor), EXECUTORS)
         found.append(f"executor must be 'thread' or 'process', got {options.executor!r}{hint}")
+    if options.cache is not None and options.cache not in CACHES:
+        hint = suggest(str(options.cache), CACHES)
+        found.append(f"cache must be 'run', 'shared' or 'off', got {options.cache!r}{hint}")
     if options.on_error not in ON_ERROR_WORDS and not isinstance(options.on_error, FunctionSpec):
         hint = suggest(str(options.on_error), ON_ERROR_WORDS)
         found.append(

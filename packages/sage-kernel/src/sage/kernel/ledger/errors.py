@@ -1,0 +1,17 @@
+"""Errors of the call ledger."""
+
+from __future__ import annotations
+
+from sage.common.errors import JobError
+
+
+class LedgerError(JobError):
+    """The ledger cannot do what was asked, or its file cannot be read or written."""
+
+
+class LedgerMissError(LedgerError):
+    """A replay needs a call that was not recorded.
+
+    Attributes: ``step``, ``record``, ``request`` (readable text), ``nearest`` (the most similar
+    recorded request, or ``None``), ``diff``.
+    """

@@ -1,0 +1,101 @@
+"""Tables of the ledger."""
+
+from __future__ import annotations
+
+from typing import Final
+
+FORMAT: Final = 1
+PAGE_SIZE: Final = 16384
+"""Payloads of 2 KB fill a page of this size to 90 %; one of 4 KB holds a single one."""
+
+SCHEMA: Final = (
+    """CREATE TABLE IF NOT EXISTS runs (
+        id TEXT PRIMARY KEY,
+        name TEXT NOT NULL,
+        mode TEXT NOT NULL,       -- record, fork
+        parent TEXT,              -- run a fork came from
+        seed BLOB NOT NULL,       -- of ctx.random and ctx.uuid
+        created REAL NOT NULL     -- unix seconds
+    ) WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS steps (
+        id INTEGER PRIMARY KEY,
+        run TEXT NOT NULL,
+        uid TEXT NOT NULL,
+        name TEXT NOT NULL,
+        version TEXT NOT NULL,    -- code version
+        UNIQUE (run, uid, version)
+    )""",
+    """CREATE TABLE IF NOT EXISTS payloads (
+        id INTEGER PRIMARY KEY,   -- appended, so that pages are full; digests would scatter
+        digest BLOB NOT NULL UNIQUE,
+        data BLOB NOT NULL
+    )""",
+    """CREATE TABLE IF NOT EXISTS calls (
+        id INTEGER PRIMARY KEY,
+        step INTEGER NOT NULL,
+        record TEXT NOT NULL,
+        request BLOB NOT NULL,    -- digest of what was asked
+        ordinal INTEGER NOT NULL,
+        input BLOB,               -- packed request
+        output BLOB,              -- packed response
+        kind TEXT NOT NULL,
+        provider TEXT,
+        model TEXT,
+        input_tokens INTEGER,
+        output_tokens INTEGER,
+        cached_tokens INTEGER,
+        cost TEXT,                -- USD, decimal; NULL: unknown
+        started REAL NOT NULL,    -- unix seconds
+        latency REAL NOT NULL,    -- seconds
+        retries INTEGER NOT NULL,
+        error TEXT,               -- why it failed; NULL: it has a response
+        source INTEGER,           -- the call whose response was taken: nothing was paid
+        flags INTEGER NOT NULL
+    )""",
+    "CREATE INDEX IF NOT EXISTS calls_by_request ON calls (request, record)",
+    "CREATE INDEX IF NOT EXISTS calls_by_record ON calls (step, record)",
+    """CREATE TABLE IF NOT EXISTS outputs (
+        run TEXT NOT NULL,
+        record TEXT NOT NULL,
+        uid TEXT NOT NULL,        -- the sink, or the step an item was lost in
+        nth INTEGER NOT NULL,     -- of several outputs under one record id
+        step TEXT NOT NULL,       -- name of that step
+        status TEXT NOT NULL,     -- ok, failed, dead_letter, skipped
+        at REAL NOT NULL,         -- unix seconds
+        facts BLOB,               -- packed
+        PRIMARY KEY (run, record, uid, nth)
+    ) WITHOUT ROWID""",
+)
+
+INSERTS: Final = {
+    "payloads": ("digest", "data"),
+    "calls": (
+        "step",
+        "record",
+        "request",
+        "ordinal",
+        "input",
+        "output",
+        "kind",
+        "provider",
+        "model",
+        "input_tokens",
+        "output_tokens",
+        "cached_tokens",
+        "cost",
+        "started",
+        "latency",
+        "retries",
+        "error",
+        "source",
+        "flags",
+    ),
+    "outputs": ("run", "record", "uid", "nth", "step", "status", "at", "facts"),
+}
+"""Columns of what the writer's thread inserts, per table; payloads come before what names them."""
+
+VERBS: Final = {
+    "payloads": "INSERT OR IGNORE",
+    "calls": "INSERT",
+    "outputs": "INSERT OR REPLACE",  # an item that is computed again has the last word
+}

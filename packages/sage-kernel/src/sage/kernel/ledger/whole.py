@@ -1,0 +1,170 @@
+"""Steps that are an effect as a whole, and what sinks note about their items.
+
+A step declared ``effect=True`` that makes no ``ctx.call`` itself is recorded as one call per item:
+the request is the item, the response its output. Whether it makes calls is seen when it runs: then
+these are what is recorded.
+
+Predecessor: ``sage.kernel.ledger.calls``; successor: ``sage.kernel.runtime.binding``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from time import perf_counter
+from typing import Any, Final
+
+from sage.api.calls import CallInfo
+from sage.common.errors import GraphError
+from sage.kernel.ledger.calls import Attempt, Request, StepCalls, is_async
+from sage.kernel.ledger.errors import LedgerMissError
+from sage.kernel.ledger.run import WHOLE_STEP
+
+WHOLE_KINDS: Final = frozenset(("map", "flatmap", "filter", "route", "sink", "comap", "fallback"))
+"""Kinds of steps that are called with one item and give what depends on it alone."""
+
+_INFO = CallInfo(kind="step")
+LONGEST_REPR: Final = 200
+
+
+def whole_step(calls: StepCalls, call: Callable[[Any], Any], config: Any) -> Callable[[Any], Any]:
+    """``call`` with its result recorded per item, unless it makes calls of its own.
+
+    Args:
+        calls: The calls of the step.
+        call: What the engine calls with an item.
+        config: What the step was configured with; part of the request.
+    """
+    if is_async(call):
+
+        async def record_async(item: Any) -> Any:
+            attempt, asked = _begin(calls, config, item)
+            found = calls.find(asked) if _may_find(calls, asked) else None
+            if found is not None:
+                return calls.take(asked, found)
+            started, clock = time.time(), perf_counter()
+            try:
+                result = await call(item)
+            except BaseException as error:
+                _failed(calls, attempt, asked, error, started, perf_counter() - clock)
+                raise
+            if not _is_whole(calls, attempt):
+                return result
+            from sage.kernel.ledger.store import commit_async  # noqa: PLC0415 - imports asyncio
+
+            latency = perf_counter() - clock
+            row, blobs = calls.answered(asked, result, started, latency, WHOLE_STEP)
+            await commit_async(calls.ledger.store, "calls", [(row, blobs)])
+            return result
+
+        return record_async
+
+    def record(item: Any) -> Any:
+        attempt, asked = _begin(calls, config, item)
+        found = calls.find(asked) if _may_find(calls, asked) else None
+        if found is not None:
+            return calls.take(asked, found)
+        started, clock = time.time(), perf_counter()
+        try:
+            result = call(item)
+            if hasattr(result, "__next__"):
+                result = list(result)
+        except BaseException as error:
+            _failed(calls, attempt, asked, error, started, perf_counter() - clock)
+            raise
+        if not _is_whole(calls, attempt):
+            return result
+        latency = perf_counter() - clock
+        row, blobs = calls.answered(asked, result, started, latency, WHOLE_STEP)
+        calls.ledger.store.add_rows_and_wait("calls", [(row, blobs)])
+        return result
+
+    return record
+
+
+def _begin(calls: StepCalls, config: Any, item: Any) -> tuple[Attempt, Request]:
+    attempt = calls.attempt()
+    attempt.calls = 0
+    info = CallInfo(kind="step", request=[config, item])
+    return attempt, calls.request(attempt, None, (), {}, info)
+
+
+def _may_find(calls: StepCalls, asked: Request) -> bool:
+    """Whether to look the item up; in a replay only steps that were recorded whole may miss."""
+    if calls.ledger.mode != "replay":
+        return True
+    whole = calls.ledger.whole_step(calls.uid)
+    if whole is None:
+        raise LedgerMissError(
+            f"step {calls.context.operator!r} is an effect and nothing was recorded for it in run "
+            f"{calls.ledger.id!r}: it cannot be replayed",
+            step=calls.context.operator,
+            record=asked.attempt.record,
+            request="",
+            nearest=None,
+            diff="",
+        )
+    return whole
+
+
+def _is_whole(calls: StepCalls, attempt: Attempt) -> bool:
+    if attempt.calls:
+        return False
+    if calls.context.uses_state:
+        raise GraphError(
+            f"step {calls.context.operator!r} is declared effect=True and keeps state: what was "
+            "recorded for an item would be taken without changing the state; make the effect "
+            "itself with ctx.call(...)",
+            step=calls.context.operator,
+        )
+    return True
+
+
+def _failed(
+    calls: StepCalls,
+    attempt: Attempt,
+    asked: Request,
+    error: BaseException,
+    started: float,
+    latency: float,
+) -> None:
+    if not attempt.calls:
+        calls.failed(asked, error, started, latency)
+
+
+def noting_sink(calls: StepCalls, call: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A sink's ``call`` that also notes in the ledger that the item arrived."""
+    ledger, uid, step = calls.ledger, calls.uid, calls.context.operator
+
+    def note(item: Any) -> None:
+        attempt = calls.attempt()
+        ledger.output(attempt.record, uid, step, "ok", facts_of(item), attempt.outputs)
+        attempt.outputs += 1
+
+    if is_async(call):
+
+        async def noting_async(item: Any) -> Any:
+            result = await call(item)
+            note(item)
+            return result
+
+        return noting_async
+
+    def noting(item: Any) -> Any:
+        result = call(item)
+        note(item)
+        return result
+
+    return noting
+
+
+def facts_of(item: Any) -> dict[str, Any]:
+    """What an item says about where it came from: ``lineage_facts()``, else its shortened repr."""
+    facts = getattr(item, "lineage_facts", None)
+    if callable(facts):
+        given = facts()
+        if isinstance(given, Mapping):
+            return dict(given)
+    text = repr(item)
+    shown = text if len(text) <= LONGEST_REPR else f"{text[: LONGEST_REPR - 1]}…"
+    return {"item": shown}

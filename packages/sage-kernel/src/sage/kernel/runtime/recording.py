@@ -1,0 +1,219 @@
+"""The ledger of a job: opened at submit, given to the steps, told what became of items.
+
+Predecessor: ``sage.kernel.ledger``; successors: ``sage.kernel.runtime.binding`` and the tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from types import CodeType
+from typing import Any, Final
+
+from sage.api.context import RuntimeContext
+from sage.common.errors import GraphError, TaskFailedError
+from sage.kernel.checkpoint.settings import fault_tolerance
+from sage.kernel.compiler import traits
+from sage.kernel.graph.model import FunctionSpec, Node, StreamGraph
+from sage.kernel.ledger.calls import StepCalls
+from sage.kernel.ledger.codeversion import functions_of, version_of
+from sage.kernel.ledger.current import CURRENT, Current, Named
+from sage.kernel.ledger.run import RunLedger, open_run
+from sage.kernel.ledger.whole import WHOLE_KINDS, noting_sink, whole_step
+
+CALLER: ContextVar[StepCalls | None] = ContextVar("sage_caller", default=None)
+"""The step on whose behalf a service runs."""
+
+
+class Recording:
+    """What a job needs to record its calls.
+
+    Attributes:
+        ledger: The calls of the run.
+        notes: Whether sinks note their items: some step makes calls.
+    """
+
+    def __init__(self, ledger: RunLedger, job: Any, graph: StreamGraph) -> None:
+        check_ledgered(graph)
+        self.ledger = ledger
+        if job.listens("call_started") or job.listens("call_finished"):
+            ledger.notify = job.tell_call
+        self.notes = any(makes_calls(node) for node in graph.nodes.values())
+        self._versions: dict[int, str] = {}
+
+    def attach(self, node: Node, context: RuntimeContext) -> None:
+        """Let ``ctx.call`` of a step go through the ledger."""
+        version = self._versions.get(node.id)
+        if version is None:
+            version = self._versions[node.id] = version_of(*(spec.target for spec in node.specs))
+        cache = node.options.cache or "run"
+        calls = StepCalls(self.ledger, context, version=version, cache=cache)
+        context._calls = calls
+        if context._services is not None:
+            context._services = CarriedServices(context._services, calls)
+
+    def around(
+        self, node: Node, spec: FunctionSpec, call: Callable[[Any], Any], context: RuntimeContext
+    ) -> Callable[[Any], Any]:
+        """``call`` as the engine should make it: recorded as a whole, or noted, where needed."""
+        calls: StepCalls = context._calls
+        if node.kind in WHOLE_KINDS and is_effect(node, spec) and not _takes_part(spec):
+            call = whole_step(calls, call, _config_of(spec))
+        if node.kind == "sink" and self.notes:
+            call = noting_sink(calls, call)
+        return call
+
+    def close(self) -> None:
+        """The job has ended."""
+        self.ledger.close()
+
+    def lost(self, node: Node, record: str | None, status: str, error: BaseException) -> None:
+        """Note that an item was given up in a step."""
+        facts = {"error": f"{type(error).__name__}: {error}"[:500]}
+        self.ledger.output(record, node.uid, node.name, status, facts)
+
+    def failed(self, error: BaseException | None) -> None:
+        """Note the item that made the job fail."""
+        if isinstance(error, TaskFailedError) and error.item_id is not None:
+            facts = {"error": str(error)[:500], "item": error.item}
+            self.ledger.output(error.item_id, error.uid, error.operator, "failed", facts)
+
+
+def open_job_ledger(job: Any, graph: StreamGraph) -> RunLedger:
+    """The ledger that the settings of a job name.
+
+    Args:
+        job: The job; its id is the run's.
+        graph: What it runs.
+
+    Raises:
+        LedgerError: The file cannot be used.
+        ConfigError: The table of prices is wrong.
+    """
+    settings = fault_tolerance(graph.config)
+    assert settings is not None, "made only for environments with fault tolerance"
+    return open_run(
+        settings.ledger_path,
+        job.id,
+        name=graph.name,
+        durability=settings.durability,
+        prices=settings.prices,
+    )
+
+
+def check_ledgered(graph: StreamGraph) -> None:
+    """Refuse what a ledger cannot record.
+
+    Raises:
+        GraphError: Says which step, and what to do.
+    """
+    calling = [node for node in graph.nodes.values() if makes_calls(node)]
+    if calling and graph.config.get("lineage") is False:
+        raise GraphError(
+            f"step {calling[0].name!r} makes calls that the ledger records by record id, but the "
+            "setting lineage is false: leave it out, or set fault_tolerance.ledger to false"
+        )
+    for node in calling:
+        if node.options.executor == "process":
+            raise GraphError(
+                f"step {node.name!r} makes calls, and executor='process' runs it where the "
+                "ledger cannot record them: use executor='thread' (a call to a server does not "
+                "hold the interpreter lock), or set fault_tolerance.ledger to false",
+                step=node.name,
+            )
+
+
+def makes_calls(node: Node) -> bool:
+    """Whether a step is an effect, or its code names ``ctx.call``."""
+    return traits.has_effect(node) or any(_names_call(spec) for spec in node.specs)
+
+
+def is_effect(node: Node, spec: FunctionSpec) -> bool:
+    """Whether one function of a step is declared to be an effect."""
+    if node.options.effect is not None:
+        return node.options.effect
+    return bool(getattr(spec.target, "effect", False))
+
+
+def _takes_part(spec: FunctionSpec) -> bool:
+    """Whether a sink commits with the checkpoints, which then is what makes it exactly-once."""
+    return hasattr(spec.target, "snapshot")
+
+
+def _config_of(spec: FunctionSpec) -> Any:
+    from sage.kernel.state.codec import encode  # noqa: PLC0415 - with a ledger it is loaded
+    from sage.kernel.state.errors import StateEncodingError  # noqa: PLC0415 - as above
+
+    given = [list(spec.args), dict(sorted(spec.kwargs.items()))] if spec.is_class else None
+    if given is None:
+        given = getattr(spec.target, "config", None)
+    try:
+        encode(given, "configuration")
+    except StateEncodingError:
+        return repr(given)
+    return given
+
+
+_CALLS: Final = frozenset(("call", "call_many"))
+
+
+def _names_call(spec: FunctionSpec) -> bool:
+    """Whether the code of a function, or of a method of its class, names ``ctx`` and ``call``."""
+    return any(
+        "ctx" in names and not _CALLS.isdisjoint(names)
+        for function in functions_of(spec.target)
+        for names in _names(function.__code__)
+    )
+
+
+def _names(code: CodeType) -> Iterator[set[str]]:
+    yield {*code.co_names, *code.co_varnames, *code.co_freevars}
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _names(constant)
+
+
+class CarriedServices:
+    """``call`` of a step's services: what they call belongs to the step and its record."""
+
+    def __init__(self, call: Callable[..., Any], calls: StepCalls) -> None:
+        self._call = call
+        self._calls = calls
+        self.__self__ = getattr(call, "__self__", None)
+
+    def __call__(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        calls = self._calls
+        current = CURRENT.get()
+        reset = None
+        if current is None and (record := calls.context.record_id) is not None:
+            current = Current(Named(record), 0)
+            current.attempts[calls, 0] = calls.attempt()
+            reset = CURRENT.set(current)
+        caller = CALLER.set(calls)
+        try:
+            result = self._call(name, *args, **kwargs)
+        finally:
+            CALLER.reset(caller)
+            if reset is not None:
+                CURRENT.reset(reset)
+        if hasattr(result, "__await__"):
+            return _carried(result, calls)
+        return result
+
+
+async def _carried(awaitable: Any, calls: StepCalls) -> Any:
+    caller = CALLER.set(calls)
+    try:
+        return await awaitable
+    finally:
+        CALLER.reset(caller)
+
+
+def service_call(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], info: Any
+) -> Any:
+    """``ServiceContext.call``: a call for the step that called the service."""
+    calls = CALLER.get()
+    if calls is None:
+        return function(*args, **kwargs)
+    return calls.call(function, args, kwargs, info)
