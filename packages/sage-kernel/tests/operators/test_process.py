@@ -104,11 +104,11 @@ def test_restored_timers_fire(new_rig):
     rig = new_rig()
     op = make(rig, CountThenReport())
     rig.feed("a", 1000)
-    timers, values = op.snapshot(), rig.ctx._state.snapshot()
+    timers, values = op.snapshot(), rig.ctx._state.snapshot_parts("a test")
     rig = new_rig()
     op = make(rig, CountThenReport())
     op.restore(timers)
-    rig.ctx._state.restore(values)
+    rig.ctx._state.restore_parts(values)
     assert rig.advance(10) == [("a", 1, 1010.0)]
 
 

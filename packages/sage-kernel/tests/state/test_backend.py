@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-import json
+import datetime as dt
+import threading
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -9,7 +11,10 @@ from hypothesis import strategies as st
 
 from sage.api.context import RuntimeContext
 from sage.common.errors import GraphError, JobError
+from sage.kernel.operators.hashing import stable_hash
 from sage.kernel.state import StateBackend
+from sage.kernel.state.codec import StateDecodingError, StateEncodingError, encode
+from sage.kernel.state.parts import GROUPS
 
 
 class Clock:
@@ -201,14 +206,14 @@ def read(ctx: RuntimeContext, ttl: float | None) -> list[Any]:
 
 
 @given(writes, st.sampled_from([None, 50.0]), st.booleans())
-def test_a_snapshot_restores_everything_through_json(operations, ttl, before):
+def test_parts_restore_everything(operations, ttl, before):
     ctx, backend, _ = make()
     apply(ctx, ttl, operations)
-    snapshot = json.loads(json.dumps(backend.snapshot()))
+    parts = backend.snapshot_parts("a test")
     other, restored, _ = make()
     if before:  # restored before, or after, the step asks for its states
         apply(other, ttl, [("value", "z", 1)])
-    restored.restore(snapshot)
+    restored.restore_parts(parts)
     assert read(other, ttl) == read(ctx, ttl)
     other.key = "z"
     assert other.value_state("v", 0, ttl=ttl).value == 0
@@ -221,7 +226,9 @@ def test_keys_can_be_split_over_subtasks(operations):
     parts = []
     for mine in ("a", "bc"):
         part, part_backend, _ = make()
-        part_backend.restore(backend.snapshot(), owns=lambda key, mine=mine: key in mine)
+        part_backend.restore_parts(
+            backend.snapshot_parts("a test"), owns=lambda key, mine=mine: key in mine
+        )
         assert set(part_backend.keys()) <= set(mine)
         read(part, None)
         assert set(part_backend.keys()) <= set(mine)
@@ -234,17 +241,103 @@ def test_state_nobody_asked_for_stays_in_later_snapshots():
     ctx.key = "a"
     ctx.value_state("old").value = 1
     _, later, _ = make()
-    later.restore(backend.snapshot())
-    assert later.snapshot() == backend.snapshot()
+    parts = backend.snapshot_parts("a test")
+    later.restore_parts(parts)
+    assert later.snapshot_parts("a test") == parts != {}
     assert list(later.keys()) == ["a"]
 
 
-def test_a_snapshot_does_not_change_with_the_state():
+def test_parts_do_not_change_with_the_state():
     ctx, backend, _ = make()
     ctx.list_state("l").append(1)
-    snapshot = backend.snapshot()
+    parts = backend.snapshot_parts("a test")
     ctx.list_state("l").append(2)
-    assert snapshot["states"]["l"]["entries"] == [[None, [1]]]
+    other, restored, _ = make()
+    restored.restore_parts(parts)
+    assert other.list_state("l").get() == [1]
+
+
+def test_only_groups_of_changed_keys_have_other_bytes(ttl):
+    ctx, backend, clock = make()
+    values, items = ctx.value_state("a/b", 0, ttl=ttl), ctx.list_state("l", ttl=ttl)
+    for i in range(1000):
+        ctx.key = f"user-{i}"
+        values.value = i
+        items.append(i)
+    before = backend.snapshot_parts("a test")
+    assert len(before) == 2 * GROUPS
+    clock.now += 1
+    assert backend.snapshot_parts("a test") == before
+    ctx.key = "user-7"
+    values.value += 1
+    after = backend.snapshot_parts("a test")
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed == {f"a/b/{stable_hash('user-7') % GROUPS:02}"}
+    other, restored, _ = make()
+    restored.restore_parts(after)
+    assert restored.snapshot_parts("a test") == after
+    read(other, ttl)
+    assert restored.snapshot_parts("a test") == after
+    other.value_state("a/b", 0, ttl=ttl)
+    other.list_state("l", ttl=ttl)
+    assert restored.snapshot_parts("a test") == after
+
+
+def test_parts_of_several_subtasks_are_put_together():
+    parts = {}
+    for subtask, keys in enumerate(["ab", "c"]):
+        ctx, backend, _ = make()
+        for key in keys:
+            ctx.key = key
+            ctx.value_state("n").value = key * 2
+        for name, data in backend.snapshot_parts("a test").items():
+            parts[f"{subtask}/{name}"] = data
+    ctx, restored, _ = make()
+    restored.restore_parts(parts)
+    assert set(restored.keys()) == {"a", "b", "c"}
+    ctx.key = "c"
+    assert ctx.value_state("n").value == "cc"
+
+
+@pytest.mark.parametrize("key", [(1, "x"), None, 2.5, dt.date(2024, 1, 1), (Decimal(1), 2**70)])
+def test_keys_of_any_type_that_can_be_stored(key):
+    ctx, backend, _ = make()
+    ctx.key = key
+    ctx.map_state("m").put(("f", 1), {2})
+    other, restored, _ = make()
+    restored.restore_parts(backend.snapshot_parts("a test"))
+    other.key = key
+    assert list(other.map_state("m").items()) == [(("f", 1), {2})]
+    assert list(restored.keys()) == [key]
+
+
+def test_what_cannot_be_stored_is_named_with_state_and_key():
+    ctx, backend, _ = make()
+    state = ctx.value_state("seen")
+    for key in ("a", "b"):
+        ctx.key = key
+        state.value = [1, threading.Lock() if key == "b" else 2]
+    with pytest.raises(StateEncodingError, match=r"^step 'x', state 'seen', key 'b': value\[1\] "):
+        backend.snapshot_parts("step 'x'")
+    ctx, backend, _ = make()
+    ctx.key = object()
+    ctx.value_state("seen").value = 1
+    with pytest.raises(StateEncodingError, match=r"^step 'x', state 'seen', the key <object"):
+        backend.snapshot_parts("step 'x'")
+
+
+def test_parts_that_are_damaged_or_do_not_fit_are_refused():
+    ctx, backend, _ = make()
+    ctx.value_state("n").value = 1
+    ((name, data),) = backend.snapshot_parts("a test").items()
+    _, restored, _ = make()
+    with pytest.raises(StateDecodingError, match=f"'count'.*{name}"):
+        restored.restore_parts({name: data[:-1]})
+    with pytest.raises(JobError, match="version 9"):
+        restored.restore_parts({name: encode([9, "n", "value", None, [], []], "a test")})
+    other = encode([1, "n", "list", None, [], []], "a test")
+    with pytest.raises(JobError, match="different programs"):
+        restored.restore_parts({"0": data, "1": other})
 
 
 @pytest.mark.parametrize(("old", "new"), [(None, 10.0), (10.0, None)])
@@ -252,7 +345,7 @@ def test_a_ttl_can_be_added_or_taken_away_between_runs(old, new):
     ctx, backend, _ = make()
     apply(ctx, old, [("value", "a", 1), ("append", "a", 2), ("put", "a", 3)])
     other, restored, other_clock = make()
-    restored.restore(backend.snapshot())
+    restored.restore_parts(backend.snapshot_parts("a test"))
     assert read(other, new)[:3] == [1, [2], [("3", 3)]]
     other_clock.now += 10
     assert read(other, new)[0] == (0 if new else 1)
@@ -268,11 +361,9 @@ def test_misuse_is_refused_with_the_step_named():
     with pytest.raises(GraphError, match="ttl > 0"):
         ctx.map_state("m", ttl=0)
     assert ctx.value_state("n") is ctx.value_state("n")
-    with pytest.raises(JobError, match="version 9"):
-        backend.restore({"version": 9, "states": {}})
-    snapshot = backend.snapshot()
+    ctx.value_state("n").value = 1
     other, restored, _ = make()
-    restored.restore(snapshot)
+    restored.restore_parts(backend.snapshot_parts("a test"))
     with pytest.raises(JobError, match="saved as value state and is now list state"):
         other.list_state("n")
 

@@ -1,23 +1,18 @@
 """All keyed state of one subtask, by name.
 
-A snapshot is lists, dicts, strings, numbers and the user's own values::
-
-    {"version": 1,
-     "states": {name: {"kind": "value", "ttl": null, "entries": [[key, payload], ...]}}}
-
-Containers of the engine are copied, the user's values are not: encode a snapshot before the next
-item.
+A snapshot is a flat mapping of parts, see ``sage.kernel.state.parts``.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from sage.api.context import RuntimeContext
 from sage.common.errors import GraphError, JobError
 from sage.kernel.state.memory import (
+    Entries,
     HeldValueState,
     MemoryListState,
     MemoryMapState,
@@ -25,9 +20,16 @@ from sage.kernel.state.memory import (
 )
 from sage.kernel.state.ttl import ExpiringListState, ExpiringMapState, ExpiringValueState
 
-VERSION = 1
 _Plain = MemoryValueState | MemoryListState | MemoryMapState
 _Ttl = ExpiringValueState | ExpiringListState | ExpiringMapState
+
+
+class NamedState(NamedTuple):
+    """One named state in a snapshot."""
+
+    kind: str
+    ttl: float | None
+    entries: Entries
 
 
 class StateBackend:
@@ -44,8 +46,7 @@ class StateBackend:
         self._clock = clock
         self._states: dict[str, tuple[_Plain | _Ttl, float | None]] = {}
         # Restored states that no step has asked for yet; they stay in later snapshots.
-        self._restored: dict[str, dict[str, Any]] = {}
-        self._owns: Callable[[Any], bool] = _owns_all
+        self._restored: dict[str, NamedState] = {}
         ctx._state = self
 
     def value(self, name: str, default: Any = None, ttl: float | None = None) -> Any:
@@ -91,7 +92,7 @@ class StateBackend:
         for state, _ in self._states.values():
             seen.update(dict.fromkeys(state.keys()))
         for restored in self._restored.values():
-            seen.update(dict.fromkeys(key for key, _ in restored["entries"] if self._owns(key)))
+            seen.update(dict.fromkeys(key for key, _ in restored.entries))
         return iter(seen)
 
     def sweep(self) -> int:
@@ -99,41 +100,43 @@ class StateBackend:
         now = self._clock()
         return sum(state.sweep(now) for state, _ in self._states.values())
 
-    def snapshot(self) -> dict[str, Any]:
-        """All state as plain data."""
+    def snapshot_parts(self, where: str) -> dict[str, bytes]:
+        """All state, as named bytes; what did not change has the same bytes again.
+
+        Args:
+            where: Whose state it is, for errors.
+
+        Raises:
+            StateEncodingError: A key or a value cannot be stored.
+        """
+        from sage.kernel.state.parts import encode_parts  # noqa: PLC0415 - needs msgspec
+
         states = {
-            name: {"kind": state.kind, "ttl": ttl, "entries": state.entries()}
+            name: NamedState(state.kind, ttl, state.entries())
             for name, (state, ttl) in self._states.items()
         }
-        for name, restored in self._restored.items():
-            entries = [entry for entry in restored["entries"] if self._owns(entry[0])]
-            states[name] = {**restored, "entries": entries}
-        return {"version": VERSION, "states": states}
+        return encode_parts({**states, **self._restored}, where)
 
-    def restore(
-        self, snapshot: Mapping[str, Any], owns: Callable[[Any], bool] | None = None
+    def restore_parts(
+        self, parts: Mapping[str, bytes], owns: Callable[[Any], bool] | None = None
     ) -> None:
         """Replace all state.
 
         Args:
-            snapshot: What ``snapshot`` returned, of any subtask.
+            parts: What ``snapshot_parts`` gave, of one or more subtasks.
             owns: Which keys belong to this subtask; all, if not given.
 
         Raises:
-            JobError: The snapshot has another version, or a state is of another kind now.
+            JobError: A part cannot be read, or a state is of another kind now.
         """
-        if snapshot.get("version") != VERSION:
-            raise JobError(
-                f"step {self._ctx.operator!r}: cannot restore keyed state of version "
-                f"{snapshot.get('version')!r}, this engine reads version {VERSION}"
-            )
-        self._owns = owns or _owns_all
-        self._restored = dict(snapshot["states"])
+        from sage.kernel.state.parts import decode_parts  # noqa: PLC0415 - needs msgspec
+
+        self._restored = decode_parts(parts, f"step {self._ctx.operator!r}", owns)
         for name, (state, ttl) in self._states.items():
             if name in self._restored:
                 self._load(name, state, ttl)
             else:
-                state.load([], self._owns)
+                state.load([])
 
     def _known(self, name: str, kind: str, ttl: float | None) -> Any:
         if ttl is not None and not ttl > 0:
@@ -160,24 +163,18 @@ class StateBackend:
 
     def _load(self, name: str, state: _Plain | _Ttl, ttl: float | None) -> None:
         restored = self._restored[name]
-        if restored["kind"] != state.kind:
+        if restored.kind != state.kind:
             raise JobError(
-                f"step {self._ctx.operator!r}: state {name!r} was saved as {restored['kind']} "
+                f"step {self._ctx.operator!r}: state {name!r} was saved as {restored.kind} "
                 f"state and is now {state.kind} state; use another name, or start "
                 "without the savepoint"
             )
-        entries = restored["entries"]
-        if (restored["ttl"] is None) != (ttl is None):
-            entries = [
-                [key, _change_ttl(state.kind, payload, ttl, self._clock())]
-                for key, payload in entries
-            ]
-        state.load(entries, self._owns)
+        entries = restored.entries
+        if (restored.ttl is None) != (ttl is None):
+            now = self._clock()
+            entries = [(k, _change_ttl(state.kind, payload, ttl, now)) for k, payload in entries]
+        state.load(entries)
         del self._restored[name]
-
-
-def _owns_all(key: Any) -> bool:
-    return True
 
 
 def _change_ttl(kind: str, payload: Any, ttl: float | None, now: float) -> Any:
@@ -187,5 +184,5 @@ def _change_ttl(kind: str, payload: Any, ttl: float | None, now: float) -> Any:
     if kind == "list":
         return [e[1] for e in payload] if ttl is None else [[now + ttl, e] for e in payload]
     if ttl is None:
-        return [[field, value] for field, _, value in payload]
-    return [[field, now + ttl, value] for field, value in payload]
+        return {field: value for field, _, value in payload}
+    return [[field, now + ttl, value] for field, value in payload.items()]

@@ -6,12 +6,15 @@ key, as they are for Python's dicts and for the partitioning hash.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from sage.api.context import RuntimeContext
 from sage.kernel.operators.defaults import value_factory
 from sage.kernel.operators.keys import check_hashable
+
+Entries = Iterable[tuple[Any, Any]]
+"""Keys, each with what a state has for it."""
 
 
 class MemoryValueState:
@@ -72,14 +75,14 @@ class MemoryValueState:
         """Keys that have state."""
         return iter(self.data)
 
-    def entries(self) -> list[list[Any]]:
-        """``[key, payload]`` of every key, for a snapshot."""
-        return [[key, value] for key, value in self.data.items()]
+    def entries(self) -> Entries:
+        """Every key and its value, for a snapshot."""
+        return self.data.items()
 
-    def load(self, entries: list[list[Any]], owns: Callable[[Any], bool]) -> None:
-        """Replace the state by the entries of a snapshot whose key ``owns`` accepts."""
+    def load(self, entries: Entries) -> None:
+        """Replace the state by the entries of a snapshot."""
         self.data.clear()
-        self.data.update((key, value) for key, value in entries if owns(key))
+        self.data.update(entries)
 
 
 class HeldValueState(MemoryValueState):
@@ -114,14 +117,14 @@ class HeldValueState(MemoryValueState):
         self.write_back()
         return super().keys()
 
-    def entries(self) -> list[list[Any]]:
-        """``[key, payload]`` of every key, for a snapshot."""
+    def entries(self) -> Entries:
+        """Every key and its value, for a snapshot."""
         self.write_back()
         return super().entries()
 
-    def load(self, entries: list[list[Any]], owns: Callable[[Any], bool]) -> None:
-        """Replace the state by the entries of a snapshot whose key ``owns`` accepts."""
-        super().load(entries, owns)
+    def load(self, entries: Entries) -> None:
+        """Replace the state by the entries of a snapshot."""
+        super().load(entries)
         self.held = self.before = self.data.get(self._ctx.key, self._default)
 
 
@@ -166,14 +169,14 @@ class MemoryListState:
         """Keys that have state."""
         return iter(self.data)
 
-    def entries(self) -> list[list[Any]]:
-        """``[key, payload]`` of every key, for a snapshot."""
-        return [[key, list(items)] for key, items in self.data.items()]
+    def entries(self) -> Entries:
+        """Every key and its list, for a snapshot."""
+        return self.data.items()
 
-    def load(self, entries: list[list[Any]], owns: Callable[[Any], bool]) -> None:
-        """Replace the state by the entries of a snapshot whose key ``owns`` accepts."""
+    def load(self, entries: Entries) -> None:
+        """Replace the state by the entries of a snapshot."""
         self.data.clear()
-        self.data.update((key, list(items)) for key, items in entries if owns(key))
+        self.data.update(entries)
 
 
 class MemoryMapState:
@@ -231,11 +234,11 @@ class MemoryMapState:
         """Keys that have state."""
         return iter(self.data)
 
-    def entries(self) -> list[list[Any]]:
-        """``[key, payload]`` of every key, for a snapshot."""
-        return [[key, [[f, v] for f, v in fields.items()]] for key, fields in self.data.items()]
+    def entries(self) -> Entries:
+        """Every key and its fields, for a snapshot."""
+        return self.data.items()
 
-    def load(self, entries: list[list[Any]], owns: Callable[[Any], bool]) -> None:
-        """Replace the state by the entries of a snapshot whose key ``owns`` accepts."""
+    def load(self, entries: Entries) -> None:
+        """Replace the state by the entries of a snapshot."""
         self.data.clear()
-        self.data.update((key, dict(fields)) for key, fields in entries if owns(key))
+        self.data.update(entries)

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from sage.api.context import RuntimeContext
 from sage.kernel.operators.defaults import value_factory
 from sage.kernel.operators.keys import check_hashable
+from sage.kernel.state.memory import Entries
 
 _SWEPT_PER_ACCESS = 2
 
@@ -77,20 +78,16 @@ class _Expiring:
         now = self._clock()
         return iter([key for key, (deadline, _) in self._entries.items() if deadline > now])
 
-    def entries(self) -> list[list[Any]]:
-        """``[key, payload]`` of every key, for a snapshot."""
+    def entries(self) -> Entries:
+        """Every key and its payload with deadlines, for a snapshot."""
         self.sweep(self._clock())
-        return [[key, self._dump(payload)] for key, (_, payload) in self._entries.items()]
+        return [(key, self._dump(payload)) for key, (_, payload) in self._entries.items()]
 
-    def load(self, entries: list[list[Any]], owns: Callable[[Any], bool]) -> None:
-        """Replace the state by the entries of a snapshot whose key ``owns`` accepts."""
-        loaded = []
-        for key, dumped in entries:
-            if owns(key):
-                deadline, payload = self._parse(dumped)
-                loaded.append((deadline, key, payload))
-        loaded.sort(key=lambda entry: entry[0])
-        self._entries = OrderedDict((key, (deadline, payload)) for deadline, key, payload in loaded)
+    def load(self, entries: Entries) -> None:
+        """Replace the state by the entries of a snapshot."""
+        loaded = [(key, self._parse(dumped)) for key, dumped in entries]
+        loaded.sort(key=lambda entry: entry[1][0])
+        self._entries = OrderedDict(loaded)
 
     def _dump(self, payload: Any) -> Any:
         raise NotImplementedError

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sage.common.errors import GraphError
-from sage.kernel.runtime.hashing import partition, stable_hash
+from sage.kernel.operators.hashing import partition, stable_hash
 
 scalars = (
     st.none()
@@ -56,7 +56,7 @@ def test_the_hash_is_part_of_the_contract_with_stored_state():
 
 def test_another_process_with_another_salt_agrees():
     code = (
-        "from sage.kernel.runtime.hashing import stable_hash as h;"
+        "from sage.kernel.operators.hashing import stable_hash as h;"
         "print([h(k) for k in ('a', '\\u00fc', b'a', 1, 2**80, .5, None, ('a', (1, None)))])"
     )
     out = [
