@@ -63,7 +63,9 @@ class LLMRouter(RoutingFunction):
             raise ConfigError("LLMRouter needs model, the name of the model to ask")
         names = [*self.config.routes, self.config.default]
         if len({name.casefold() for name in names}) < len({*names}):
-            raise ConfigError(f"LLMRouter: names of routes must differ in more than case, got {names}")
+            raise ConfigError(
+                f"LLMRouter: names of routes must differ in more than case, got {names}"
+            )
 
     def open(self, ctx: RuntimeContext) -> None:
         """Make the client; no connection is opened yet.

@@ -11,10 +11,11 @@ from typing import Any
 import attrs
 import orjson
 
+from sage.common.errors import ConfigError
 from sage.lib.adapt import as_document, as_query
 from sage.lib.contracts import SourceFunction
 from sage.lib.errors import InputFileError, ItemError
-from sage.lib.io.source.records import Record, format_of, read_records
+from sage.lib.io.source.records import Record, follow_records, format_of, read_records
 from sage.lib.types import Query
 
 
@@ -27,6 +28,10 @@ class FileSource(SourceFunction[Any]):
     ``id`` and ``answers``. A record without ``id`` gets ``NAME:LINE``. A Parquet file (extra
     ``parquet``) has one record per row. With a glob the files come in the order of their paths, and
     ``NAME`` is the path below the folder that the glob starts from.
+
+    With ``follow`` the source does not end: it goes on with the lines that are written to the file
+    later, also when that is replaced by a new one of its name, until the job is canceled (or
+    ``limit`` is reached).
 
     Example:
         >>> env.from_source(FileSource, {"file_path": "data/questions.txt", "batch_size": 10})
@@ -50,6 +55,8 @@ class FileSource(SourceFunction[Any]):
             id_field: Key or column of the id.
             answers_field: Key or column of the reference answers: a list, a string, or a JSON list
                 in a CSV cell.
+            follow: Go on with what is written to the file later. One file, no Parquet.
+            poll_interval: Seconds between two looks at a file that has nothing new.
         """
 
         file_path: str
@@ -63,6 +70,8 @@ class FileSource(SourceFunction[Any]):
         text_field: str | None = None
         id_field: str | None = None
         answers_field: str | None = None
+        follow: bool = False
+        poll_interval: float = attrs.field(default=0.2, validator=attrs.validators.gt(0))
 
     def __init__(self, config: Any = None, **overrides: Any) -> None:
         super().__init__(config, **overrides)
@@ -70,8 +79,14 @@ class FileSource(SourceFunction[Any]):
         # A file whose name only looks like a glob is that file.
         self._is_glob = glob.has_magic(str(self._path)) and not self._path.exists()
         self._base: Path | None = None
+        fmt = None
         if not self._is_glob or self.config.format is not None:
-            format_of(self._path, self.config.format)
+            fmt = format_of(self._path, self.config.format)
+        if self.config.follow and (self._is_glob or fmt == "parquet"):
+            raise ConfigError(
+                "FileSource: follow is for one text, jsonl, csv or tsv file, got "
+                f"{self.config.file_path!r}"
+            )
         self._offset = 0
         self._skip = 0
 
@@ -93,7 +108,9 @@ class FileSource(SourceFunction[Any]):
         settings = self.config
         wanted = islice(self._records(), self._skip, settings.limit)
         self._offset = self._skip
-        while chunk := list(islice(wanted, settings.batch_size)):
+        # Reading ahead would hold back what is there while more is waited for.
+        ahead = 1 if settings.follow else settings.batch_size
+        while chunk := list(islice(wanted, ahead)):
             for path, record in chunk:
                 self._path = path
                 item = self._item(record)
@@ -114,6 +131,18 @@ class FileSource(SourceFunction[Any]):
                     path=pattern,
                     line=None,
                 )
+        if self.config.follow:
+            ctx = getattr(self, "ctx", None)
+            records = follow_records(
+                self._path,
+                format_of(self._path, self.config.format),
+                self.config.encoding,
+                stopping=lambda: ctx is not None and ctx.stopping,
+                interval=self.config.poll_interval,
+            )
+            for record in records:
+                yield self._path, record
+            return
         for path in paths:
             fmt = format_of(path, self.config.format)
             for record in read_records(path, fmt, self.config.encoding):

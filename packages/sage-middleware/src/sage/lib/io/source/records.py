@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import orjson
 
 from sage.common.errors import ConfigError, MissingExtraError
 from sage.lib.errors import InputFileError
+from sage.lib.io.source.following import follow_lines
 
 Record = tuple[int, Any]
 """Line on which the record starts (from 1), and a string (txt) or a mapping (jsonl, csv)."""
@@ -46,6 +47,21 @@ def format_of(path: Path, given: str | None) -> str:
         ) from None
 
 
+def follow_records(
+    path: Path, fmt: str, encoding: str, *, stopping: Callable[[], bool], interval: float
+) -> Iterator[Record]:
+    """Records in file order, and those that are written later, until ``stopping()``.
+
+    Raises:
+        InputFileError: The file is unreadable, or a line is broken; names both.
+    """
+    lines = follow_lines(path, _codec(encoding), stopping=stopping, interval=interval)
+    try:
+        yield from READERS[fmt](lines, path)
+    except LookupError as error:
+        raise ConfigError(f"unknown encoding {encoding!r}") from error
+
+
 def read_records(path: Path, fmt: str, encoding: str) -> Iterator[Record]:
     """Records in file order.
 
@@ -55,11 +71,9 @@ def read_records(path: Path, fmt: str, encoding: str) -> Iterator[Record]:
     if fmt == "parquet":
         yield from _parquet(path)
         return
-    # A byte-order mark is no part of the first line.
-    codec = "utf-8-sig" if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding
     try:
         # Undecodable bytes become lone surrogates, so that the line they are on can be named.
-        with path.open(encoding=codec, errors="surrogateescape", newline="") as file:
+        with path.open(encoding=_codec(encoding), errors="surrogateescape", newline="") as file:
             yield from READERS[fmt](file, path)
     except LookupError as error:
         raise ConfigError(f"unknown encoding {encoding!r}") from error
@@ -70,6 +84,11 @@ def read_records(path: Path, fmt: str, encoding: str) -> Iterator[Record]:
             path=str(path),
             line=None,
         ) from error
+
+
+def _codec(encoding: str) -> str:
+    # A byte-order mark is no part of the first line.
+    return "utf-8-sig" if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding
 
 
 def _parquet(path: Path) -> Iterator[Record]:
@@ -93,7 +112,7 @@ def _parquet(path: Path) -> Iterator[Record]:
         ) from error
 
 
-def _lines(file: IO[str], path: Path) -> Iterator[tuple[int, str]]:
+def _lines(file: Iterable[str], path: Path) -> Iterator[tuple[int, str]]:
     for number, line in enumerate(file, 1):
         if not line.isascii():
             _check(line, number, path)
@@ -112,14 +131,14 @@ def _check(line: str, number: int, path: Path) -> None:
         ) from error
 
 
-def _txt(file: IO[str], path: Path) -> Iterator[Record]:
+def _txt(file: Iterable[str], path: Path) -> Iterator[Record]:
     for number, line in _lines(file, path):
         text = line.strip()
         if text:
             yield number, text
 
 
-def _jsonl(file: IO[str], path: Path) -> Iterator[Record]:
+def _jsonl(file: Iterable[str], path: Path) -> Iterator[Record]:
     for number, line in _lines(file, path):
         if not line.strip():
             continue
@@ -139,15 +158,15 @@ def _jsonl(file: IO[str], path: Path) -> Iterator[Record]:
         yield number, value
 
 
-def _csv(file: IO[str], path: Path) -> Iterator[Record]:
+def _csv(file: Iterable[str], path: Path) -> Iterator[Record]:
     yield from _table(file, path, "excel")
 
 
-def _tsv(file: IO[str], path: Path) -> Iterator[Record]:
+def _tsv(file: Iterable[str], path: Path) -> Iterator[Record]:
     yield from _table(file, path, "excel-tab")
 
 
-def _table(file: IO[str], path: Path, dialect: str) -> Iterator[Record]:
+def _table(file: Iterable[str], path: Path, dialect: str) -> Iterator[Record]:
     rows = csv.reader((line for _, line in _lines(file, path)), dialect=dialect, strict=True)
     start = 1
     try:
@@ -173,7 +192,7 @@ def _table(file: IO[str], path: Path, dialect: str) -> Iterator[Record]:
         ) from error
 
 
-READERS: dict[str, Callable[[IO[str], Path], Iterator[Record]]] = {
+READERS: dict[str, Callable[[Iterable[str], Path], Iterator[Record]]] = {
     "txt": _txt,
     "jsonl": _jsonl,
     "csv": _csv,
