@@ -5,15 +5,19 @@ from __future__ import annotations
 import re
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from sage.lib.adapt import to_dict
+from sage.common.errors import ConfigError
+from sage.lib.adapt import as_query, to_dict
 from sage.lib.contracts import SinkFunction
+from sage.lib.io.sink.live_text import LiveText
 from sage.lib.io.sink.writers import SUFFIXES, RowWriter, json_bytes, open_writer
+from sage.lib.streaming import expect, listen
+from sage.lib.types import Answer, Evaluation
 
 if TYPE_CHECKING:
     from sage.api.context import RuntimeContext
@@ -44,6 +48,8 @@ class TerminalSink(SinkFunction[Any]):
             append: Go on after what is in the file.
             passages: How many passages ``text`` shows.
             width: Columns of ``table``; default: those of the terminal.
+            stream: Show answers while they are being written, with ``text``; the generator needs
+                ``stream`` too.
         """
 
         output_format: str = attrs.field(
@@ -53,11 +59,20 @@ class TerminalSink(SinkFunction[Any]):
         append: bool = False
         passages: int = 3
         width: int | None = None
+        stream: bool = False
 
     def __init__(self, config: Any = None, **overrides: Any) -> None:
         super().__init__(config, **overrides)
         self._writer: RowWriter | None = None
         self._columns: list[tuple[str, int]] | None = None
+        if self.config.stream and self.config.output_format != "text":
+            raise ConfigError(
+                f"TerminalSink: stream needs output_format text, got {self.config.output_format!r}"
+            )
+        if self.config.stream:
+            expect()
+        self._live: LiveText | None = None
+        self._stop: Callable[[], None] | None = None
 
     def open(self, ctx: RuntimeContext) -> None:
         """Open the file, if there is one.
@@ -72,30 +87,41 @@ class TerminalSink(SinkFunction[Any]):
             if fmt not in ("json", "jsonl"):
                 fmt = SUFFIXES.get(path.suffix.lower(), "txt")
             self._writer = open_writer(path, fmt, append=settings.append)
+        if settings.stream:
+            self._live = LiveText(_print, clean)
+            self._stop = listen(ctx.job_id, self._live.piece)
 
     def execute(self, item: Any) -> None:
         """Print one item."""
-        fmt = self.config.output_format
-        if fmt in ("json", "jsonl"):
-            # JSON escapes the C0 characters itself; the others are escaped without loss.
-            text = _CONTROL.sub(
-                lambda found: f"\\u{ord(found[0]):04x}", json_bytes(item).decode("utf-8", "replace")
-            )
-        elif fmt == "table":
-            text = self._row(to_dict(item))
+        if self._live is not None and isinstance(item, Answer | Evaluation):
+            plain, passages = to_dict(item), self.config.passages
+            whole, rest = render_text(plain, passages), render_details(plain, passages)
+            self._live.item(as_query(item), whole, rest)
         else:
-            text = render_text(to_dict(item), self.config.passages)
-        # One write per item, so that lines of several threads do not mix.
-        sys.stdout.write(text + "\n")
-        sys.stdout.flush()
+            _print(self._text(item) + "\n")
         if self._writer is not None:
             self._writer.write(item)
 
     def close(self) -> None:
-        """Close the file, if there is one."""
+        """Show what still waits, and close the file, if there is one."""
+        if self._stop is not None and self._live is not None:
+            self._stop()
+            self._live.close()
+            self._live = self._stop = None
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+
+    def _text(self, item: Any) -> str:
+        fmt = self.config.output_format
+        if fmt in ("json", "jsonl"):
+            # JSON escapes the C0 characters itself; the others are escaped without loss.
+            return _CONTROL.sub(
+                lambda found: f"\\u{ord(found[0]):04x}", json_bytes(item).decode("utf-8", "replace")
+            )
+        if fmt == "table":
+            return self._row(to_dict(item))
+        return render_text(to_dict(item), self.config.passages)
 
     def _row(self, item: Any) -> str:
         row = item if isinstance(item, Mapping) else {"value": item}
@@ -112,26 +138,45 @@ def render_text(item: Any, passages: int = 3) -> str:
     """A few readable lines about an item; control characters become U+FFFD."""
     if not isinstance(item, Mapping) or "question" not in item:
         return clean(item if isinstance(item, str) else json_bytes(item).decode())
-    lines = [f"Question: {item['question']}"]
-    for passage in list(item.get("passages") or ())[:passages]:
+    lines = [f"Question: {item['question']}", *_passages(item, passages)]
+    if "answer" in item:
+        lines += [f"Answer:   {item['answer']}", _facts(item)]
+    return clean("\n".join(lines))
+
+
+def render_details(item: Any, passages: int = 3) -> str:
+    """The lines about an answer that go under it."""
+    return clean("\n".join([*_passages(item, passages), _facts(item)]))
+
+
+def _passages(item: Mapping[str, Any], count: int) -> list[str]:
+    lines = []
+    for passage in list(item.get("passages") or ())[:count]:
         score = passage.get("score")
         shown = "     -" if score is None else f"{score:6.3f}"
         text = " ".join(passage["text"].split())
         lines.append(f"  [{shown}] {passage['id']}: {text[:100]}{'…' if len(text) > 100 else ''}")
-    if "answer" in item:
-        lines.append(f"Answer:   {item['answer']}")
-        facts = [str(item.get("model") or "")]
-        if item.get("latency") is not None:
-            facts.append(f"{item['latency'] * 1000:.0f} ms")
-        usage = item.get("usage") or {}
-        if usage.get("output_tokens") is not None:
-            facts.append(f"{usage.get('input_tokens')} + {usage['output_tokens']} tokens")
-        if item.get("cost"):
-            facts.append(f"${item['cost']:.6f}")
-        for name, value in (item.get("scores") or {}).items():
-            facts.append(f"{name} {'-' if value is None else format(value, '.2f')}")
-        lines.append(f"          ({', '.join(fact for fact in facts if fact)})")
-    return clean("\n".join(lines))
+    return lines
+
+
+def _facts(item: Mapping[str, Any]) -> str:
+    facts = [str(item.get("model") or "")]
+    if item.get("latency") is not None:
+        facts.append(f"{item['latency'] * 1000:.0f} ms")
+    usage = item.get("usage") or {}
+    if usage.get("output_tokens") is not None:
+        facts.append(f"{usage.get('input_tokens')} + {usage['output_tokens']} tokens")
+    if item.get("cost"):
+        facts.append(f"${item['cost']:.6f}")
+    for name, value in (item.get("scores") or {}).items():
+        facts.append(f"{name} {'-' if value is None else format(value, '.2f')}")
+    return f"          ({', '.join(fact for fact in facts if fact)})"
+
+
+def _print(text: str) -> None:
+    # One write per item, so that lines of several threads do not mix.
+    sys.stdout.write(text)
+    sys.stdout.flush()
 
 
 def clean(text: str) -> str:

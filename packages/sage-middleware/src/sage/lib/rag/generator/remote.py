@@ -5,7 +5,7 @@ Predecessor: ``sage.middleware.models``; successors: ``openai``, ``vllm``, ``oll
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -15,6 +15,7 @@ from sage.common.errors import ConfigError, ModelError
 from sage.lib.adapt import as_prompt
 from sage.lib.contracts import GenerationFunction, PromptLike
 from sage.lib.rag.generator.structured import read_output, schema_of
+from sage.lib.streaming import Telling, is_expected
 from sage.lib.types import Answer, ChatMessage, Prompt, ToolCall, Usage
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ class RemoteConfig:
         max_tokens: Most tokens of the answer; default: the server's.
         base_url: Address of the server.
         api_key: Key, best as a reference (``env:NAME``).
-        stream: Receive the answer token by token (``on_token`` sees them).
+        stream: Receive the answer token by token; ``on_token`` sees them, and so do sinks with
+            ``stream`` (a typed ``output`` is not shown in pieces).
         on_token: Called on the event loop with each piece of text.
         tools: Tools offered to the model, as the API describes them; the calls it asks for are in
             ``Answer.tool_calls``.
@@ -121,6 +123,7 @@ class RemoteGenerator(GenerationFunction):
         Raises:
             ConfigError: No key for a server that is not local.
         """
+        self._job_id = ctx.job_id
         self._client = self._make_client()
 
     async def execute(self, item: PromptLike) -> Answer:
@@ -133,7 +136,11 @@ class RemoteGenerator(GenerationFunction):
         """
         prompt = as_prompt(item)
         messages = [wire_message(message) for message in prompt.messages]
-        reply = await self._ask(messages)
+        if self._stream and self._schema is None and is_expected():
+            with Telling(self._job_id, prompt.query, self.config.on_token) as tell:
+                reply = await self._ask(messages, tell)
+        else:
+            reply = await self._ask(messages, self.config.on_token)
         answer = answer_of(reply, prompt, self._model, self.config.prices)
         if self.config.output is None or answer.tool_calls:
             return answer
@@ -154,7 +161,8 @@ class RemoteGenerator(GenerationFunction):
                     *messages,
                     {"role": "assistant", "content": answer.text},
                     {"role": "user", "content": told},
-                ]
+                ],
+                self.config.on_token,
             ),
             prompt,
             self._model,
@@ -185,12 +193,14 @@ class RemoteGenerator(GenerationFunction):
         """Close the connections."""
         self._client.close()
 
-    async def _ask(self, messages: list[dict[str, Any]]) -> ChatReply:
+    async def _ask(
+        self, messages: list[dict[str, Any]], on_token: Callable[[str], object] | None
+    ) -> ChatReply:
         return await self._client.chat(
             messages,
             model=self._model,
             stream=self._stream,
-            on_token=self.config.on_token,
+            on_token=on_token,
             **self._params,
         )
 
