@@ -40,6 +40,10 @@ class BaseEnvironment:
         self.stream_graph = StreamGraph(name, check_settings(config, f"environment {name!r}"))
         if "fault_tolerance" in self.config:
             self._check_fault_tolerance(self.config)
+        if "limits" in self.config or "budget" in self.config:
+            from sage.kernel.scheduling.settings import check_scheduling  # noqa: PLC0415 - attrs
+
+            check_scheduling(self.config)
 
     @property
     def name(self) -> str:

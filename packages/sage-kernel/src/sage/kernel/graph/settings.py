@@ -31,6 +31,9 @@ class Setting:
 
 
 SETTINGS: dict[str, Setting] = {
+    "budget": Setting(
+        (dict,), None, "money, currency, tokens, calls a run may spend; default: any"
+    ),
     "channel_bytes": Setting((int,), 1, "bytes a channel holds before its producer waits"),
     "channel_capacity": Setting((int,), 1, "items a channel holds before its producer waits"),
     "dead_letter_dir": Setting((str,), None, "directory of the dead letter files (JSONL)"),
@@ -39,6 +42,9 @@ SETTINGS: dict[str, Setting] = {
     ),
     "fusion": Setting((bool,), None, "fuse chains of steps into one task; default true"),
     "inline": Setting((bool,), None, "inline simple lambdas into fused chains; default true"),
+    "limits": Setting(
+        (dict,), None, "requests (rpm) and tokens (tpm) per minute, by 'PROVIDER/MODEL'"
+    ),
     "lineage": Setting((bool,), None, "derive record ids and show them in errors; default true"),
     "max_in_flight": Setting((int,), 1, "calls of an async step in flight by default"),
     "processes": Setting((int,), 1, "worker processes of executor='process'; default: all cores"),

@@ -62,8 +62,20 @@ def render(*jobs: Mapping[str, Any]) -> str:
         _simple(lines, name, "gauge", "", key, text, steps)
     _histograms(lines, steps)
     _custom(lines, steps)
+    _limits(lines, jobs)
     lines.append("# EOF\n")
     return "\n".join(lines)
+
+
+_LIMITS: Final = (
+    ("ratelimit_calls", "calls", "counter", "Calls that started."),
+    ("ratelimit_tokens", "tokens", "counter", "Tokens of answered calls."),
+    ("ratelimit_throttled", "throttled", "counter", "Calls that the server refused with 429."),
+    ("ratelimit_wait_seconds", "wait_seconds", "counter", "Seconds that calls waited."),
+    ("ratelimit_waiting", "waiting", "gauge", "Calls that wait now."),
+    ("ratelimit_requests_per_minute", "rpm", "gauge", "The limit of requests in use."),
+    ("ratelimit_tokens_per_minute", "tpm", "gauge", "The limit of tokens in use."),
+)
 
 
 Steps = list[tuple[list[tuple[str, str]], Mapping[str, Any]]]
@@ -137,6 +149,24 @@ def _custom(lines: list[str], steps: Steps) -> None:
     if samples:
         _family(lines, "custom", "gauge", "Counters of the steps' own, by ctx.count(name).")
         lines += samples
+
+
+def _limits(lines: list[str], jobs: Iterable[Mapping[str, Any]]) -> None:
+    """Rate limits belong to the process: each once, whatever the number of jobs."""
+    limits = {
+        (str(n["provider"]), str(n["model"]), str(n["key"])): n
+        for job in jobs
+        for n in (job.get("limits") or {}).values()
+    }
+    for name, key, kind, text in _LIMITS:
+        samples = [(who, n[key]) for who, n in limits.items() if n.get(key) is not None]
+        if not samples:
+            continue
+        _family(lines, name, kind, text, "seconds" if name.endswith("_seconds") else "")
+        suffix = "_total" if kind == "counter" else ""
+        for (provider, model, mark), number in samples:
+            labels = _labels([("provider", provider), ("model", model), ("key", mark)])
+            lines.append(f"sage_{name}{suffix}{labels} {_number(number)}")
 
 
 def _labels(pairs: Iterable[tuple[str, str]]) -> str:

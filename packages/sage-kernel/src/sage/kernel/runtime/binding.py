@@ -16,6 +16,7 @@ from sage.kernel.compiler import traits
 from sage.kernel.graph.model import FunctionSpec, Node
 from sage.kernel.runtime.failure import OPENING, TaskAbort, fallback_spec, task_failed
 from sage.kernel.runtime.sharing import Shared
+from sage.kernel.scheduling.owner import OWNER
 
 NOTHING: Any = object()
 
@@ -406,7 +407,10 @@ class TimedCall:
         if self._requests is None:
             self._requests = SimpleQueue()
             threading.Thread(
-                target=_serve, args=(self._requests, self._call), daemon=True, name="sage-timeout"
+                target=_serve,
+                args=(self._requests, self._call, OWNER.get()),
+                daemon=True,
+                name="sage-timeout",
             ).start()
         done = threading.Event()
         box: list[Any] = [None, None]
@@ -430,7 +434,8 @@ class TimedCall:
             self._requests = None
 
 
-def _serve(requests: Any, call: Any) -> None:
+def _serve(requests: Any, call: Any, owner: Any) -> None:
+    OWNER.set(owner)
     while (request := requests.get()) is not None:
         args, box, done = request
         try:

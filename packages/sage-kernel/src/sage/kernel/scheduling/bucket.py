@@ -92,15 +92,15 @@ class Bucket:
         self.at = now
         self.blocked = min(self.blocked, now + LONGEST_BLOCK)
 
-    def expect(self, input_tokens: float, max_output: float | None) -> float:
-        """Tokens to reserve for a call.
+    def expect(self, input_tokens: float, max_output: float | None) -> tuple[float, float]:
+        """Input and output tokens to reserve for a call.
 
         Args:
             input_tokens: A rough estimate of the prompt's.
             max_output: The request's own bound. Servers count it until the answer is there.
                 Source: "Rate limits" in Anthropic's and OpenAI's API references.
         """
-        return input_tokens * self.ratio + (self.output if max_output is None else max_output)
+        return input_tokens * self.ratio, self.output if max_output is None else max_output
 
     def reserve(self, tokens: float, now: float) -> Ticket:
         """Take a place in the order of calls."""

@@ -51,9 +51,20 @@ class JobBudget:
         budget: The bound.
         exhausted: Called with the facts when the next call does not fit and none is in flight that
             could still turn out cheaper; from the thread of that call.
+        price: ``(provider, model, usage, own prices) -> money``, ``None`` where it is not known;
+            see ``sage.kernel.ledger.prices.PriceTable.cost``.
+
+    Attributes:
+        price: As given.
     """
 
-    def __init__(self, budget: Budget, exhausted: Callable[[dict[str, Any]], object]) -> None:
+    def __init__(
+        self,
+        budget: Budget,
+        exhausted: Callable[[dict[str, Any]], object],
+        price: Callable[..., Decimal | None] = lambda *_: None,
+    ) -> None:
+        self.price = price
         self._account = Account(budget)
         self._exhausted = exhausted
         self._lock = threading.Lock()
@@ -92,14 +103,13 @@ class JobBudget:
         with self._lock:
             self._account.spend(actual)
 
-    def raise_to(self, budget: Budget) -> None:
-        """Take over another bound; calls that wait go on if they fit."""
+    def set_budget(self, budget: Budget) -> None:
+        """Take over another bound, before ``go_on``."""
         with self._lock:
             self._account.budget = budget
-        self.go_on()
 
     def go_on(self) -> None:
-        """Look again, after the job was resumed."""
+        """The job was resumed: calls that wait go on if they fit."""
         with self._lock:
             self._told = False
         self._wake_first()
@@ -111,6 +121,11 @@ class JobBudget:
             waiting = list(self._queue)
         for admission in waiting:
             admission.wake()
+
+    def restart(self) -> None:
+        """The job starts again after ``stop``."""
+        with self._lock:
+            self._over = self._told = False
 
     def facts(self) -> dict[str, Any]:
         """Spent, limit and number of calls that wait."""

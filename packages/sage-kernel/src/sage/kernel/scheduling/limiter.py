@@ -92,6 +92,12 @@ class Limiter:
             bucket.configure(limit)
         self._wake_first()
 
+    def expect(self, input_tokens: float, max_output: float | None) -> tuple[int, int]:
+        """Input and output tokens to expect of a call; arguments as for ``reserve``."""
+        with self._cell.open() as bucket:
+            into, out = bucket.expect(input_tokens, max_output)
+        return round(into), round(out)
+
     def reserve(self, input_tokens: float, max_output: float | None = 0) -> Permit:
         """Take a place for a call; it has to be waited for.
 
@@ -102,7 +108,7 @@ class Limiter:
         # Places in the queue are in the order of tickets: both are given under one lock.
         with self._lock, self._cell.open() as bucket:
             now = self._cell.clock()
-            tokens = bucket.expect(input_tokens, max_output)
+            tokens = sum(bucket.expect(input_tokens, max_output))
             permit = Permit(self, input_tokens, bucket.reserve(tokens, now), now)
             self._queue.append(permit)
         return permit

@@ -11,6 +11,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextvars import ContextVar
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sage.kernel.scheduling.job_budget import JobBudget
 
 OWNER: ContextVar[Owner | None] = ContextVar("sage-owner", default=None)
 
@@ -23,6 +27,7 @@ class Owner:
 
     Attributes:
         over: Whether it is canceled.
+        budget: The job's ``JobBudget``, where it has one.
     """
 
     def __init__(self, canceled: type[BaseException]) -> None:
@@ -30,6 +35,7 @@ class Owner:
         self._lock = threading.Lock()
         self._wakes: set[Callable[[], None]] = set()
         self.over = False
+        self.budget: JobBudget | None = None
 
     def check(self) -> None:
         """Raise the owner's error once it is canceled."""

@@ -14,11 +14,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from sage.common.config.settings import load_settings
 from sage.common.errors import ConfigError
 from sage.common.paths import ensure_dir
 from sage.kernel.scheduling.cells import FileCell, MemoryCell
 from sage.kernel.scheduling.limiter import Limiter
-from sage.kernel.scheduling.limits import Limit, find_limit
+from sage.kernel.scheduling.limits import Limit, find_limit, read_limits
 
 DIRECTORY_VARIABLE: Final = "SAGE_LIMITS_DIR"
 _SALT_BYTES: Final = 32
@@ -138,11 +139,19 @@ _making = threading.Lock()
 
 
 def process_limits() -> LimiterRegistry:
-    """The registry of this process, made on first use; ``SAGE_LIMITS_DIR`` is its folder."""
+    """The registry of this process, made on first use; ``SAGE_LIMITS_DIR`` is its folder.
+
+    It begins with the section ``limits`` of the settings files.
+
+    Raises:
+        ConfigError: The settings or the folder cannot be used.
+    """
     with _making:
         if not _registries:
             directory = os.environ.get(DIRECTORY_VARIABLE)
-            _registries.append(LimiterRegistry(Path(directory) if directory else None))
+            registry = LimiterRegistry(Path(directory) if directory else None)
+            registry.configure(read_limits(load_settings().get("limits") or {}))
+            _registries.append(registry)
         return _registries[0]
 
 

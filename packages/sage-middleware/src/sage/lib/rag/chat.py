@@ -84,6 +84,7 @@ class ChatModel:
             deadline=settings.deadline,
             retry=RetryRule(max_retries=settings.max_retries),
             headers=settings.headers,
+            prices=settings.prices,
         )
 
     async def ask(self, prompt: str, *, system: str | None = None) -> str:

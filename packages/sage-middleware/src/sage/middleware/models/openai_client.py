@@ -23,9 +23,8 @@ from yarl import URL
 
 from sage.common.config import Secret
 from sage.common.errors import ConfigError, ModelError
-from sage.kernel.scheduling.limiter import Permit
 from sage.middleware.models.chat import ChatReply, StreamReader, error_text, read_reply
-from sage.middleware.models.limiting import ModelLimits, end_failed, is_local, provider_of
+from sage.middleware.models.limiting import Attempt, ModelLimits, is_local
 from sage.middleware.models.retry import RETRIED_STATUSES, RetryRule, retry_after_of
 from sage.middleware.models.sessions import LoopSessions
 from sage.middleware.models.sse import EventDecoder
@@ -59,6 +58,8 @@ class OpenAIClient:
             retries.
         retry: See ``RetryRule``.
         headers: More headers for each request.
+        prices: Money per million tokens, ``{model: {"input": .., "output": ..}}``, for the budget
+            of a job; go before the table of prices.
 
     Raises:
         ConfigError: No key for a server that is not local, or the URL is none.
@@ -84,6 +85,7 @@ class OpenAIClient:
         deadline: float | None = None,
         retry: RetryRule | None = None,
         headers: Mapping[str, str] | None = None,
+        prices: Mapping[str, Mapping[str, float]] | None = None,
     ) -> None:
         base = (base_url or os.environ.get(BASE_URL_VARIABLE) or DEFAULT_BASE_URL).rstrip("/")
         parts = urllib.parse.urlsplit(base)
@@ -115,7 +117,7 @@ class OpenAIClient:
         )
         self._deadline = deadline
         self._retry = retry or RetryRule()
-        self._limits = ModelLimits(self._provider or provider_of(base), lambda: key, local=local)
+        self._limits = ModelLimits(base, lambda: key, provider=self._provider, prices=prices)
         self._proxy = None if local else _proxy_for(parts.scheme, parts.hostname)
         self._sessions = LoopSessions(self._open_session)
 
@@ -159,17 +161,17 @@ class OpenAIClient:
         attempt = 0
         while True:
             delivered.clear()
-            permit = self._limits.reserve(model, len(body) / 4, _max_output(params))
-            await permit
+            call = self._limits.attempt(model, len(body) / 4, _max_output(params))
+            await call.turn()
             if started is None:
                 started = time.perf_counter()
             try:
                 if stream:
-                    reply = await self._stream_once(body, deliver, started, permit)
+                    reply = await self._stream_once(body, deliver, started, call)
                 else:
-                    reply = self._read(await self._post(body, permit))
+                    reply = self._read(await self._post(body, call))
             except ModelError as error:
-                end_failed(permit, error)
+                call.fail(error)
                 shown = on_token is not None and bool(delivered)
                 wait = None if shown else self._wait(error, attempt, started)
                 if wait is None:
@@ -177,10 +179,12 @@ class OpenAIClient:
                 await asyncio.sleep(wait)
                 attempt += 1
             except BaseException:
-                permit.failed(spent=True)
+                call.break_off()
                 raise
             else:
-                permit.settle(reply.input_tokens, reply.output_tokens)
+                call.settle(
+                    reply.input_tokens, reply.output_tokens, reply.cached_tokens, reply.model
+                )
                 reply.retries = attempt
                 reply.latency = time.perf_counter() - started
                 return reply
@@ -230,13 +234,13 @@ class OpenAIClient:
             payload.setdefault("stream_options", {"include_usage": True})
         return orjson.dumps(payload)
 
-    async def _post(self, body: bytes, permit: Permit) -> bytes:
+    async def _post(self, body: bytes, call: Attempt) -> bytes:
         session = await self._sessions.get()
         try:
             async with session.post(
                 self._chat_url, data=body, timeout=self._plain, allow_redirects=False
             ) as response:
-                permit.headers = response.headers
+                call.headers = response.headers
                 content = await response.read()
                 if response.status != 200:
                     raise self._http_error(response, content)
@@ -247,7 +251,7 @@ class OpenAIClient:
             raise self._broken("connection", _reason(error)) from error
 
     async def _stream_once(
-        self, body: bytes, deliver: Callable[[str], object], started: float, permit: Permit
+        self, body: bytes, deliver: Callable[[str], object], started: float, call: Attempt
     ) -> ChatReply:
         session = await self._sessions.get()
         reader = self._reader()
@@ -256,7 +260,7 @@ class OpenAIClient:
             async with session.post(
                 self._chat_url, data=body, timeout=self._streaming, allow_redirects=False
             ) as response:
-                permit.headers = response.headers
+                call.headers = response.headers
                 if response.status != 200:
                     raise self._http_error(response, await response.read())
                 if response.content_type == "application/json":

@@ -7,7 +7,6 @@ import base64
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 import attrs
 import numpy as np
@@ -16,7 +15,7 @@ import numpy.typing as npt
 from sage.common.errors import ConfigError, ModelError
 from sage.common.secrets import Secret
 from sage.kernel.scheduling.limits import Limit
-from sage.middleware.models.limiting import ModelLimits, is_local, provider_of
+from sage.middleware.models.limiting import ModelLimits
 from sage.middleware.models.retry import RetryRule
 from sage.middleware.utils.embedding.model import EmbeddingModel, Kind
 from sage.middleware.utils.embedding.remote.transport import JsonTransport
@@ -117,9 +116,9 @@ class RemoteEmbedder(EmbeddingModel):
         given_limit = requests_per_minute or tokens_per_minute
         address = base_url or provider.base_url
         self._limits = ModelLimits(
-            provider_of(address) if provider.key_variables else provider.name,
+            address,
             self._reveal,
-            local=is_local(urlsplit(address).hostname or ""),
+            provider=None if provider.key_variables else provider.name,
             limit=Limit(requests_per_minute, tokens_per_minute) if given_limit else None,
         )
         self._transport = JsonTransport(
@@ -128,7 +127,7 @@ class RemoteEmbedder(EmbeddingModel):
             timeout=timeout,
             retry=RetryRule(max_retries=max_retries),
             on_request=lambda again: self._count(requests=1, retries=int(again)),
-            reserve=lambda tokens: self._limits.reserve(self._model, tokens, 0),
+            attempt=lambda tokens: self._limits.attempt(self._model, tokens, 0),
         )
         kept = {"model": self._model, "base_url": base_url, "dimensions": dimensions}
         if isinstance(api_key, str) and Secret.parse(api_key).reference:
@@ -197,18 +196,18 @@ class RemoteEmbedder(EmbeddingModel):
     def _request(self, texts: list[str], kind: Kind) -> npt.NDArray[np.float32]:
         estimate = sum(map(estimate_tokens, texts))
         payload = self._payload(texts, kind)
-        answer, permit = self._transport.post(self._provider.path, payload, estimate)
+        answer, call = self._transport.post(self._provider.path, payload, estimate)
         try:
             rows, tokens = self._read(answer)
             vectors = np.stack([_vector(row) for row in rows])
         except (KeyError, TypeError, ValueError, IndexError) as exc:
-            permit.failed(spent=True)
+            call.break_off()
             raise ModelError(
                 f"embedding {self._provider.name!r}: the server's answer has not the expected "
                 f"shape ({type(exc).__name__}: {exc}); is base_url an embedding server's?",
                 status=200,
             ) from exc
-        permit.settle(tokens or None, None)
+        call.settle(tokens or None, None)
         if len(vectors) != len(texts):
             raise ModelError(
                 f"embedding {self._provider.name!r}: {len(texts)} texts were sent and "

@@ -15,8 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from sage.common.errors import ConfigError, ModelError
-from sage.kernel.scheduling.limiter import Permit
-from sage.middleware.models.limiting import end_failed
+from sage.middleware.models.limiting import Attempt
 from sage.middleware.models.retry import RETRIED_STATUSES, RetryRule, retry_after_of
 
 _SHOWN = 500
@@ -33,7 +32,7 @@ class JsonTransport:
         retry: When a failed attempt is repeated. Only 408, 409, 425, 429, 5xx and broken
             connections are; other answers are the caller's to mend.
         on_request: Told of every request: ``True`` for a repetition.
-        reserve: Takes a place at the rate limiter for a request with so many tokens.
+        attempt: What a request of so many tokens has to pass.
 
     Raises:
         ConfigError: ``base_url`` is not an HTTP address.
@@ -47,7 +46,7 @@ class JsonTransport:
         timeout: float,
         retry: RetryRule,
         on_request: Callable[[bool], None],
-        reserve: Callable[[int], Permit],
+        attempt: Callable[[int], Attempt],
     ) -> None:
         parts = urlsplit(base_url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -61,7 +60,7 @@ class JsonTransport:
         self._timeout = timeout
         self._retry = retry
         self._on_request = on_request
-        self._reserve = reserve
+        self._attempt = attempt
         self._proxy = _proxy_for(parts.scheme, parts.hostname)
         self._lock = threading.Lock()
         self._idle: list[http.client.HTTPConnection] = []
@@ -71,8 +70,8 @@ class JsonTransport:
 
     def post(
         self, path: str, payload: Mapping[str, Any], tokens: int
-    ) -> tuple[dict[str, Any], Permit]:
-        """Send ``payload`` and return the JSON object that comes back, and the permit to settle.
+    ) -> tuple[dict[str, Any], Attempt]:
+        """Send ``payload`` and return the JSON object that comes back, and the attempt to settle.
 
         Each attempt waits for its turn first; ``tokens`` is an estimate of what it uses.
 
@@ -83,13 +82,13 @@ class JsonTransport:
         body = json.dumps(payload).encode()
         attempt = 0
         while True:
-            permit = self._reserve(tokens)
-            permit.wait()
+            call = self._attempt(tokens)
+            call.wait()
             self._on_request(attempt > 0)
             try:
-                return self._once(path, body, permit), permit
+                return self._once(path, body, call), call
             except ModelError as exc:
-                end_failed(permit, exc)
+                call.fail(exc)
                 wait = None
                 if exc.retryable:
                     wait = self._retry.wait(
@@ -104,7 +103,7 @@ class JsonTransport:
                     text = f"{exc.message} (gave up after {attempt + 1} attempts)"
                     raise ModelError(text, **exc.data) from exc
             except BaseException:
-                permit.failed(spent=True)
+                call.break_off()
                 raise
             attempt += 1
             time.sleep(wait)
@@ -115,7 +114,7 @@ class JsonTransport:
             self._closed = True
             _close_all(self._idle)
 
-    def _once(self, path: str, body: bytes, permit: Permit) -> dict[str, Any]:
+    def _once(self, path: str, body: bytes, call: Attempt) -> dict[str, Any]:
         headers = {"Content-Type": "application/json", **self._headers()}
         target = self._path + path
         if self._proxy and self._scheme == "http":
@@ -134,7 +133,7 @@ class JsonTransport:
             connection.close()
             raise
         self._give_back(connection)
-        permit.headers = response.headers
+        call.headers = response.headers
         if response.status != 200:
             raise self._refusal(response, data)
         try:
