@@ -76,8 +76,8 @@ def ensure_dir(path: str | os.PathLike[str]) -> Path:
     return folder
 
 
-def write_secret(path: str | os.PathLike[str], text: str) -> Path:
-    """Write ``text`` to a file only its owner can read (0600), in one step.
+def write_secret(path: str | os.PathLike[str], content: str | bytes) -> Path:
+    """Write ``content`` (text as UTF-8) to a file only its owner can read (0600), in one step.
 
     A reader sees the old content or the new, never a part. The folder is made if needed.
     """
@@ -86,8 +86,8 @@ def write_secret(path: str | os.PathLike[str], text: str) -> Path:
     # mkstemp makes the file with mode 0600 before anything is in it.
     handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content.encode() if isinstance(content, str) else content)
             stream.flush()
             os.fsync(stream.fileno())
         Path(temporary).replace(target)

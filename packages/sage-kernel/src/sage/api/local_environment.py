@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from sage.api import hosting
 from sage.api.base_environment import BaseEnvironment
 from sage.common.errors import JobError
 
@@ -50,7 +51,8 @@ class LocalEnvironment(BaseEnvironment):
     def submit(self, autostop: bool = False) -> Job:
         """Start the pipeline and return at once; the process stays alive until the job ended.
 
-        Ctrl-C during the call cancels the job and is raised, as in ``Job.wait``.
+        Ctrl-C during the call cancels the job and is raised, as in ``Job.wait``. In the process of
+        a managed job the pipeline runs as that job, see ``sage.api.hosting``.
 
         Args:
             autostop: Wait until the job ended, and raise when it failed.
@@ -69,7 +71,8 @@ class LocalEnvironment(BaseEnvironment):
         from sage.kernel.runtime.local.submit import submit_local  # noqa: PLC0415
 
         validate(self.stream_graph)
-        job = submit_local(self.stream_graph)
+        start = submit_local if hosting.host is None else hosting.host.submit
+        job: Job = start(self.stream_graph)
         try:
             self._jobs.append(job)
             for listener in on_submit:

@@ -10,6 +10,7 @@ import json
 import select
 import ssl
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -114,8 +115,13 @@ class Transport:
         body: Any = None,
         *,
         query: Mapping[str, Any] | None = None,
+        end: float | None = None,
     ) -> Iterator[bytes]:
         """Send a request; the lines of the answer as they come, whole.
+
+        Args:
+            method, path, body, query: See ``request``.
+            end: Time (``time.monotonic``) at which to stop; ``None``: at the end of the answer.
 
         Raises:
             UnreachableError: The answer broke off.
@@ -123,7 +129,7 @@ class Transport:
         connection, response = self._send(method, path, body, None, query)
         left = b""
         try:
-            while chunk := response.read1(_CHUNK):
+            while chunk := self._read_until(connection, response, end):
                 *whole, left = (left + chunk).split(b"\n")
                 yield from (line for line in whole if line)
             if left:
@@ -142,6 +148,26 @@ class Transport:
             connection.close()
 
     # -- inside ----------------------------------------------------------------------------------
+
+    def _read_until(
+        self,
+        connection: http.client.HTTPConnection,
+        response: http.client.HTTPResponse,
+        end: float | None,
+    ) -> bytes:
+        if end is None:
+            return response.read1(_CHUNK)
+        left = end - time.monotonic()
+        if left <= 0:
+            return b""
+        if connection.sock is not None:
+            connection.sock.settimeout(min(left, self._timeout))
+        try:
+            return response.read1(_CHUNK)
+        except TimeoutError:
+            if time.monotonic() >= end:
+                return b""
+            raise
 
     def _send(
         self,

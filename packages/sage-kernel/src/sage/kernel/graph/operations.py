@@ -168,7 +168,7 @@ def resolve(name: str, at: Any, allow: Iterable[str]) -> tuple[Any, str | None]:
             raise at.error("op", str(exc)) from exc
     module, _, attribute = name.partition(":")
     allowed = list(allow)
-    if not _matches(module, allowed):
+    if not module_allowed(module, allowed):
         raise at.error(
             "op",
             f"{name!r} is not allowed: only registered operators and modules of the allowlist are "
@@ -186,7 +186,7 @@ def resolve(name: str, at: Any, allow: Iterable[str]) -> tuple[Any, str | None]:
     home = getattr(found, "__module__", "")
     if not isinstance(found, (type, types.FunctionType)):
         raise at.error("op", f"{name!r} is neither a class nor a function")
-    if not _matches(home, allowed):
+    if not module_allowed(home, allowed):
         # An allowed module must not lend what it merely imported, such as subprocess.Popen.
         raise at.error("op", f"{name!r} is defined in {home!r}, which is not allowed")
     return found, None
@@ -241,7 +241,8 @@ def _cannot(step: str, what: str, hint: str) -> GraphError:
     )
 
 
-def _matches(module: str, allowed: Iterable[str]) -> bool:
+def module_allowed(module: str, allowed: Iterable[str]) -> bool:
+    """Whether a module is among patterns such as ``mypkg.*``, which ``mypkg`` itself fits too."""
     return any(
         fnmatchcase(module, pattern)
         or (pattern.endswith(".*") and module == pattern.removesuffix(".*"))

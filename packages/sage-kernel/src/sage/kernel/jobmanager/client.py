@@ -6,20 +6,43 @@ the commands.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
+import attrs
+
+from sage.common.errors import (
+    JobCanceledError,
+    JobFailedError,
+    NotFoundError,
+    SageError,
+    ServiceError,
+    UnreachableError,
+)
 from sage.common.secrets import Secret
+from sage.common.serving.listening import is_loopback
+from sage.kernel.jobmanager.bundle import digest_of, pack_program
 from sage.kernel.jobmanager.model import (
+    AttemptInfo,
     DaemonInfo,
     JobEvent,
     JobInfo,
     MetricsSample,
     ServiceInfo,
 )
+from sage.kernel.jobmanager.packing import pack_graph, read_pipeline_file
+from sage.kernel.jobmanager.submission import versions
+from sage.kernel.jobmanager.transport import Transport, base_url, default_token
 
 DEFAULT_ADDRESS = "localhost:19001"
+_PATIENCE = 30.0
+"""Seconds that a waiting client gives a daemon to come back."""
+_RETRY = 0.2
+
+T = TypeVar("T")
 
 
 class JobManagerClient:
@@ -45,7 +68,12 @@ class JobManagerClient:
         *,
         timeout: float = 30.0,
         cafile: str | Path | None = None,
-    ) -> None: ...
+    ) -> None:
+        self.address = address
+        self._url = base_url(address)
+        self._timeout = timeout
+        chosen = default_token() if token is None else token
+        self._http = Transport(self._url, chosen, timeout=timeout, cafile=cafile)
 
     # -- the daemon ------------------------------------------------------------------------------
 
@@ -56,9 +84,28 @@ class JobManagerClient:
             UnreachableError: Nothing answers.
             ServiceError: ``Health check failed``: something answers, but not as it should.
         """
+        try:
+            self._http.request("GET", ("readyz",))
+        except UnreachableError as exc:
+            if isinstance(exc.__cause__, ConnectionError | OSError) and not isinstance(
+                exc.__cause__, TimeoutError
+            ):
+                raise
+            raise self._unhealthy(exc) from exc
+        except SageError as exc:
+            raise self._unhealthy(exc) from exc
+        return True
+
+    def _unhealthy(self, cause: Exception) -> ServiceError:
+        return ServiceError(
+            f"Health check failed: the JobManager at {self.address} does not answer as it should "
+            f"({cause}); restart it with: sage jobmanager restart",
+            url=self._url,
+        )
 
     def status(self) -> DaemonInfo:
         """Facts about the daemon."""
+        return _read(DaemonInfo, self._get("status"))
 
     def shutdown(self, jobs: str = "keep") -> None:
         """End the daemon; returns when it accepted.
@@ -68,9 +115,11 @@ class JobManagerClient:
                 ends them after a checkpoint and starts them again with the next daemon, ``cancel``
                 cancels them.
         """
+        self._post(("shutdown",), {"jobs": jobs})
 
     def prometheus(self) -> str:
         """The daemon's ``/metrics``."""
+        return "\n".join(line.decode() for line in self._http.stream("GET", ("metrics",))) + "\n"
 
     # -- submitting ------------------------------------------------------------------------------
 
@@ -100,6 +149,19 @@ class JobManagerClient:
         Raises:
             GraphError: The daemon refused it.
         """
+        loaded = read_pipeline_file(spec)
+        return self._submit(
+            {
+                "kind": "spec",
+                "name": name or str(loaded.get("name") or "pipeline"),
+                "spec": loaded,
+                "allow": list(allow),
+                "settings": dict(settings or {}),
+                "priority": priority,
+            },
+            working_dir,
+            environment,
+        )
 
     def submit_program(
         self,
@@ -127,6 +189,21 @@ class JobManagerClient:
             NotFoundError: There is no such script.
             ConfigError: The archive is too large, or a file is outside of the folder.
         """
+        path = Path(program)
+        archive, entry = pack_program(path, include)
+        return self._submit(
+            {
+                "kind": "program",
+                "name": name or path.stem,
+                "bundle": self._upload(archive),
+                "entry": entry,
+                "arguments": [str(each) for each in arguments],
+                "priority": priority,
+                **versions(),
+            },
+            working_dir,
+            environment,
+        )
 
     def submit_graph(
         self,
@@ -142,6 +219,18 @@ class JobManagerClient:
         Raises:
             GraphError: A function holds something that cannot be sent.
         """
+        kind = pack_graph(graph)
+        if kind.archive is not None:
+            body: dict[str, Any] = {
+                "kind": "graph",
+                "bundle": self._upload(kind.archive),
+                **versions(),
+            }
+        else:
+            body = {"kind": "spec", "spec": kind.spec, "allow": list(kind.allow)}
+        return self._submit(
+            {**body, "name": name or graph.name, "priority": priority}, working_dir, environment
+        )
 
     def restore(
         self, job_id: str, savepoint: str | None = None, *, allow_dropped: bool = False
@@ -153,9 +242,12 @@ class JobManagerClient:
             savepoint: Path of a savepoint; default: the newest checkpoint of the job.
             allow_dropped: Whether state that the graph does not have any more is dropped.
         """
+        body = {"savepoint": savepoint, "allow_dropped": allow_dropped}
+        return self._job(self._post(("jobs", job_id, "restore"), body))
 
     def replay(self, job_id: str) -> JobInfo:
         """Run a job again from its ledger: no provider is called; a miss fails."""
+        return self._job(self._post(("jobs", job_id, "replay")))
 
     def fork(
         self,
@@ -173,6 +265,8 @@ class JobManagerClient:
             settings: ``{"step.key": value}`` changes of configurations.
             where: ``status=failed``: only the items that failed.
         """
+        body = {"from_operator": from_operator, "settings": dict(settings or {}), "where": where}
+        return self._job(self._post(("jobs", job_id, "fork"), body))
 
     # -- jobs ------------------------------------------------------------------------------------
 
@@ -190,9 +284,13 @@ class JobManagerClient:
             name: Only of this name.
             limit: Most.
         """
+        wanted = status if status is None or isinstance(status, str) else ",".join(status)
+        query = {"status": wanted, "name": name, "limit": limit}
+        return [self._job(each) for each in self._get("jobs", query=query)]
 
     def job(self, job_id: str) -> JobInfo:
         """One job with its attempts; a unique beginning of the id is enough."""
+        return self._job(self._get("jobs", job_id))
 
     def wait(self, job_id: str, timeout: float | None = None) -> JobInfo:
         """Wait until a job has ended, through restarts of the daemon.
@@ -203,15 +301,38 @@ class JobManagerClient:
         Raises:
             TimeoutError: It has not ended after ``timeout`` seconds.
         """
+        end = None if timeout is None else time.monotonic() + timeout
+        after = 0
+        while True:
+            job = self.job(job_id)
+            if job.done:
+                return job
+            try:
+                for event in self._follow(("jobs", job.id, "events", "stream"), after, end):
+                    after = event.id
+            except UnreachableError:
+                if end is not None and time.monotonic() >= end:
+                    pass
+                elif not self._wait_reachable(end):
+                    raise
+            if end is not None and time.monotonic() >= end:
+                job = self.job(job_id)
+                if job.done:
+                    return job
+                raise TimeoutError(f"job {job.id} is still {job.status} after {timeout} s")
 
     def cancel(self, job_id: str, *, timeout: float = 10.0) -> JobInfo:
         """Cancel a job; its process is killed when it has not ended after ``timeout`` seconds."""
+        body = {"timeout": timeout}
+        return self._job(self._post(("jobs", job_id, "cancel"), body))
 
     def pause(self, job_id: str) -> JobInfo:
         """Let its sources wait."""
+        return self._job(self._post(("jobs", job_id, "pause")))
 
     def resume(self, job_id: str) -> JobInfo:
         """Go on after ``pause``."""
+        return self._job(self._post(("jobs", job_id, "resume")))
 
     def savepoint(self, job_id: str, path: str | None = None) -> str:
         """Write a savepoint of a running job; returns its path on the daemon's machine.
@@ -220,6 +341,8 @@ class JobManagerClient:
             job_id: The job.
             path: Name below the job's ``savepoints`` folder; default: the time.
         """
+        answer = self._post(("jobs", job_id, "savepoint"), {"name": path})
+        return str(answer["path"])
 
     def remove(self, job_id: str) -> None:
         """Remove an ended job with its folder.
@@ -227,6 +350,7 @@ class JobManagerClient:
         Raises:
             JobError: It has not ended.
         """
+        self._http.request("DELETE", ("v1", "jobs", job_id))
 
     def cleanup(
         self,
@@ -242,31 +366,51 @@ class JobManagerClient:
             status: In which states.
             dry_run: Only say which.
         """
+        body = {"older_than": older_than, "status": list(status), "dry_run": dry_run}
+        ids: list[str] = self._post(("jobs", "cleanup"), body)["ids"]
+        return ids
 
     # -- what jobs say ---------------------------------------------------------------------------
 
     def events(self, job_id: str, *, after: int = 0, limit: int = 1000) -> list[JobEvent]:
         """Events of a job, oldest first."""
+        query = {"after": after, "limit": limit}
+        found = self._get("jobs", job_id, "events", query=query)
+        return [_read(JobEvent, each) for each in found]
 
     def follow_events(self, job_id: str | None = None, *, after: int = 0) -> Iterator[JobEvent]:
         """Events as they come, of one job (until it has ended) or of all (for ever)."""
+        path = ("events", "stream") if job_id is None else ("jobs", job_id, "events", "stream")
+        yield from self._follow(path, after or None)
 
     def logs(self, job_id: str, *, tail: int | None = None) -> list[str]:
         """Lines of the job's output, oldest first; ``tail``: only the last so many."""
+        lines: list[str] = self._get("jobs", job_id, "logs", query={"tail": tail})["lines"]
+        return lines
 
     def follow_logs(self, job_id: str, *, tail: int | None = None) -> Iterator[str]:
         """Lines of the output as they come, until the job has ended."""
+        path = ("v1", "jobs", job_id, "logs", "stream")
+        for _, line in self._http.events(path, {"tail": tail}):
+            yield line
 
     def metrics(self, job_id: str) -> MetricsSample | None:
         """The newest metrics; ``None`` before the first."""
+        found = self._get("jobs", job_id, "metrics")
+        return None if found is None else _read(MetricsSample, found)
 
     def metrics_history(
         self, job_id: str, *, since: float | None = None, limit: int = 1000
     ) -> list[MetricsSample]:
         """Samples, oldest first; older ones are thinned out by the daemon's retention."""
+        query = {"since": since, "limit": limit}
+        found = self._get("jobs", job_id, "metrics", "history", query=query)
+        return [_read(MetricsSample, each) for each in found]
 
     def follow_metrics(self, job_id: str) -> Iterator[MetricsSample]:
         """Samples as they come, until the job has ended."""
+        for _, each in self._http.events(("v1", "jobs", job_id, "metrics", "stream")):
+            yield _read(MetricsSample, each)
 
     def graph(self, job_id: str) -> dict[str, Any]:
         """The logical graph, as ``env.graph()``.
@@ -274,15 +418,35 @@ class JobManagerClient:
         Raises:
             NotFoundError: The job has not built it yet.
         """
+        found: dict[str, Any] = self._get("jobs", job_id, "graph")
+        return found
+
+    def outputs(self, job_id: str, status: str | None = None) -> list[dict[str, Any]]:
+        """Items that reached a sink or were lost, oldest first.
+
+        Args:
+            job_id: The job.
+            status: Only ``ok``, ``failed``, ``dead_letter`` or ``skipped`` ones.
+        """
+        found: list[dict[str, Any]] = self._get("jobs", job_id, "outputs", query={"status": status})
+        return found
 
     def why(self, job_id: str, item: str) -> dict[str, Any]:
         """The chain that led to an item, as ``job.why(item)``."""
+        found: dict[str, Any] = self._get("jobs", job_id, "why", item)
+        return found
 
-    def cost(self, job_id: str, by: str = "operator") -> list[dict[str, Any]]:
+    def cost(self, job_id: str, by: str = "operator") -> dict[str, Any]:
         """What a job cost, by ``operator``, ``model`` or ``item``, as ``job.cost(by=...)``."""
+        found: dict[str, Any] = self._get("jobs", job_id, "cost", query={"by": by})
+        return found
 
     def dead_letters(self, job_id: str, *, limit: int = 100) -> list[dict[str, Any]]:
         """Items that failed for good, newest last."""
+        found: list[dict[str, Any]] = self._get(
+            "jobs", job_id, "deadletters", query={"limit": limit}
+        )
+        return found
 
     def requeue(self, job_id: str, *, items: Iterable[str] | None = None) -> JobInfo:
         """Submit a job that runs only the dead letters of ``job_id`` again.
@@ -291,11 +455,14 @@ class JobManagerClient:
             job_id: The job.
             items: Item ids; default: all.
         """
+        body = {"items": list(items or ())}
+        return self._job(self._post(("jobs", job_id, "deadletters", "requeue"), body))
 
     # -- services --------------------------------------------------------------------------------
 
     def services(self) -> list[ServiceInfo]:
         """The registered services, by name."""
+        return [_read(ServiceInfo, each) for each in self._get("services")]
 
     def register_service(
         self,
@@ -308,12 +475,75 @@ class JobManagerClient:
         ttl: float | None = None,
     ) -> ServiceInfo:
         """Register a service, or say that it lives still."""
+        body = {
+            "address": address,
+            "kind": kind,
+            "owner": owner,
+            "metadata": dict(metadata or {}),
+            "ttl": ttl,
+        }
+        return _read(ServiceInfo, self._http.request("PUT", ("v1", "services", name), body))
 
     def deregister_service(self, name: str) -> None:
         """Remove a service from the registry."""
+        self._http.request("DELETE", ("v1", "services", name))
 
     def close(self) -> None:
         """Close idle connections; the client can still be used."""
+        self._http.close()
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _get(self, *path: str, query: Mapping[str, Any] | None = None) -> Any:
+        return self._http.request("GET", ("v1", *path), query=query)
+
+    def _post(self, path: tuple[str, ...], body: Mapping[str, Any] | None = None) -> Any:
+        return self._http.request("POST", ("v1", *path), dict(body or {}))
+
+    def _job(self, raw: Mapping[str, Any]) -> JobInfo:
+        attempts = tuple(_read(AttemptInfo, each) for each in raw["attempts"])
+        return _read(JobInfo, {**raw, "attempts": attempts})
+
+    def _submit(
+        self,
+        body: Mapping[str, Any],
+        working_dir: str | Path | None,
+        environment: Mapping[str, str] | None,
+    ) -> JobInfo:
+        folder = working_dir
+        if folder is None and is_loopback(str(urlsplit(self._url).hostname)):
+            folder = Path.cwd()
+        whole = {
+            **body,
+            "working_dir": None if folder is None else str(Path(folder).absolute()),
+            "environment": dict(environment or {}),
+        }
+        return self._job(self._post(("jobs",), whole))
+
+    def _upload(self, archive: bytes) -> str:
+        digest = digest_of(archive)
+        try:
+            self._get("bundles", digest)
+        except NotFoundError:
+            self._http.request("PUT", ("v1", "bundles", digest), raw=archive)
+        return digest
+
+    def _follow(
+        self, path: tuple[str, ...], after: int | None, end: float | None = None
+    ) -> Iterator[JobEvent]:
+        for _, each in self._http.events(("v1", *path), {"after": after}, end):
+            yield _read(JobEvent, each)
+
+    def _wait_reachable(self, end: float | None) -> bool:
+        """Wait while a daemon restarts; whether it is there again."""
+        limit = time.monotonic() + _PATIENCE
+        until = limit if end is None else min(limit, end)
+        while time.monotonic() < until:
+            try:
+                return self.health()
+            except ServiceError:
+                time.sleep(_RETRY)
+        return False
 
 
 def raise_for_status(job: JobInfo) -> JobInfo:
@@ -323,3 +553,19 @@ def raise_for_status(job: JobInfo) -> JobInfo:
         JobFailedError: It is FAILED; the message has its error.
         JobCanceledError: It is CANCELED.
     """
+    if job.status == "FAILED":
+        raise JobFailedError(
+            f"job {job.name!r} ({job.id}) failed: {job.error}", job=job.name, id=job.id
+        )
+    if job.status == "CANCELED":
+        raise JobCanceledError(f"job {job.name!r} ({job.id}) was canceled", job=job.name, id=job.id)
+    return job
+
+
+def _read(cls: type[T], raw: Mapping[str, Any]) -> T:
+    """A value of the daemon; what a newer one adds is left out."""
+    known = {each.name for each in attrs.fields(cls)}  # type: ignore[arg-type]
+    given = {key: value for key, value in raw.items() if key in known}
+    if "mounts" in given:
+        given["mounts"] = tuple(given["mounts"])
+    return cls(**given)

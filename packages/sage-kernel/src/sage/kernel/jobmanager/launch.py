@@ -5,15 +5,39 @@ Predecessor: the commands; successor: ``sage.kernel.jobmanager.daemon`` in a pro
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import attrs
 
+from sage.common.errors import JobError, MissingExtraError, SageError, ServiceError
+from sage.common.paths import ensure_dir
+from sage.kernel.jobmanager.client import JobManagerClient
+from sage.kernel.jobmanager.failures import from_wire
+from sage.kernel.jobmanager.layout import Home
+from sage.kernel.jobmanager.logs import read_lines
 from sage.kernel.jobmanager.model import DaemonInfo
+from sage.kernel.jobmanager.process import alive, kill_group, wait_gone
+from sage.kernel.jobmanager.settings import DEFAULT_PORT, JobManagerSettings, jobmanager_settings
 
-DEFAULT_PORT = 19001
+__all__ = [
+    "DEFAULT_PORT",
+    "DaemonState",
+    "daemon_log",
+    "daemon_state",
+    "restart_daemon",
+    "start_daemon",
+    "stop_daemon",
+]
 
 
 @attrs.frozen(kw_only=True)
@@ -62,6 +86,43 @@ def start_daemon(
             is explained) and the log file.
         MissingExtraError: FastAPI or uvicorn is not installed.
     """
+    overrides = _overrides(host=host, port=port, data_dir=data_dir, settings=settings)
+    whole = jobmanager_settings(overrides)
+    for package in ("fastapi", "uvicorn"):
+        if importlib.util.find_spec(package) is None:
+            raise MissingExtraError(package, "server", "the JobManager")
+    home = Home(whole.data_dir)
+    ensure_dir(home.path)
+    read, write = os.pipe()
+    try:
+        with home.log.open("ab") as output:
+            process = subprocess.Popen(  # noqa: S603 - our own module
+                [
+                    sys.executable,
+                    "-m",
+                    "sage.kernel.jobmanager.daemon",
+                    json.dumps(overrides, default=str),
+                    str(write),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd=Path.cwd(),
+                pass_fds=(write,),
+                start_new_session=True,
+            )
+    finally:
+        os.close(write)
+    try:
+        said = _first_line(read, timeout)
+    finally:
+        os.close(read)
+    if said is None or "url" not in said:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        raise _not_started(said, home, timeout)
+    return _client(whole, said["url"]).status()
 
 
 def stop_daemon(
@@ -77,6 +138,23 @@ def stop_daemon(
     Returns:
         Whether there was one.
     """
+    settings = jobmanager_settings(_overrides(data_dir=data_dir))
+    facts = _facts(Home(settings.data_dir))
+    if facts is None:
+        return False
+    pid, started = int(facts["pid"]), str(facts["process_started"])
+    try:
+        _client(settings, facts["url"]).shutdown(jobs)
+    except SageError:
+        if jobs != "keep":
+            raise
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+    if not wait_gone(pid, started, timeout):
+        kill_group(pid, started)
+        wait_gone(pid, started)
+    _reap(pid)
+    return True
 
 
 def restart_daemon(
@@ -88,11 +166,101 @@ def restart_daemon(
     timeout: float = 30.0,
 ) -> DaemonInfo:
     """``stop_daemon`` with ``jobs="keep"`` and ``start_daemon``; works when none runs."""
+    stop_daemon(data_dir=data_dir, timeout=timeout)
+    return start_daemon(host=host, port=port, data_dir=data_dir, settings=settings, timeout=timeout)
 
 
 def daemon_state(*, data_dir: str | Path | None = None) -> DaemonState:
     """What is known about the daemon of a data folder; asks it when it lives."""
+    settings = jobmanager_settings(_overrides(data_dir=data_dir))
+    home = Home(settings.data_dir)
+    facts = _facts(home)
+    if facts is None:
+        return DaemonState(
+            running=False,
+            healthy=False,
+            pid=None,
+            url=None,
+            log=home.log,
+            problem="it does not run; start it with: sage jobmanager start",
+        )
+    known: dict[str, Any] = {
+        "running": True,
+        "pid": facts["pid"],
+        "url": facts["url"],
+        "log": home.log,
+    }
+    client = _client(settings, facts["url"])
+    try:
+        client.health()
+    except ServiceError as exc:
+        problem = str(exc)
+        if "Health check failed" not in problem:
+            problem = f"Health check failed: {problem}; restart it with: sage jobmanager restart"
+        return DaemonState(healthy=False, problem=problem, **known)
+    try:
+        return DaemonState(healthy=True, info=client.status(), **known)
+    except SageError as exc:
+        return DaemonState(healthy=True, problem=str(exc), **known)
 
 
 def daemon_log(*, data_dir: str | Path | None = None, tail: int | None = None) -> list[str]:
     """Lines of the daemon's log, oldest first."""
+    settings = jobmanager_settings(_overrides(data_dir=data_dir))
+    return read_lines(Home(settings.data_dir).log, tail)
+
+
+def _overrides(
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    data_dir: str | Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    named = {
+        "host": host,
+        "port": port,
+        "data_dir": None if data_dir is None else str(Path(data_dir).expanduser().absolute()),
+    }
+    return {**(settings or {}), **{k: v for k, v in named.items() if v is not None}}
+
+
+def _facts(home: Home) -> dict[str, Any] | None:
+    """Content of the pid file, if the process it names lives."""
+    try:
+        facts: dict[str, Any] = json.loads(home.state.read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return facts if alive(facts["pid"], facts["process_started"]) else None
+
+
+def _client(settings: JobManagerSettings, url: str) -> JobManagerClient:
+    return JobManagerClient(url, cafile=settings.certfile)
+
+
+def _first_line(handle: int, timeout: float) -> dict[str, Any] | None:
+    data = b""
+    while not data.endswith(b"\n"):
+        if not select.select([handle], [], [], timeout)[0]:
+            return None
+        chunk = os.read(handle, 4096)
+        if not chunk:
+            return {}
+        data += chunk
+    said: dict[str, Any] = json.loads(data)
+    return said
+
+
+def _not_started(said: dict[str, Any] | None, home: Home, timeout: float) -> SageError:
+    if said:
+        error = from_wire(said)
+        return error if isinstance(error, JobError) else type(error)(f"{error} (log: {home.log})")
+    last = "\n  ".join(read_lines(home.log, 15))
+    why = f"was not ready after {timeout:g} s" if said is None else "ended while it started"
+    return ServiceError(f"the JobManager {why}; its log {home.log} ends:\n  {last}")
+
+
+def _reap(pid: int) -> None:
+    """Take the exit code of a daemon that this very process started."""
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, 0)

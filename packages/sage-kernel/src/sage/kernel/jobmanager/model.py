@@ -7,11 +7,9 @@ gives plain data back. Times are Unix seconds.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import attrs
-
-T = TypeVar("T")
 
 
 @attrs.frozen(kw_only=True)

@@ -47,7 +47,12 @@ class Where(FilterFunction[Any]):
 
 
 def replay_run(
-    graph: StreamGraph, store: Path, run: str, *, output: str | os.PathLike[str] | None = None
+    graph: StreamGraph,
+    store: Path,
+    run: str,
+    *,
+    output: str | os.PathLike[str] | None = None,
+    job_id: str | None = None,
 ) -> Job:
     """Run a graph again with the calls of a recorded run.
 
@@ -56,6 +61,7 @@ def replay_run(
         store: Folder with ``ledger.sqlite`` and the run's folder.
         run: Id of the run.
         output: Folder for what file sinks write; default: ``replays/N`` in the run's folder.
+        job_id: Id of the job; default: a new one.
 
     Raises:
         LedgerError: The run was not recorded.
@@ -64,7 +70,7 @@ def replay_run(
     try:
         folder = Path(output) if output is not None else _next(store / _safe(graph.name) / run)
         copy, not_run = _apart(graph, folder, effects=False)
-        return _start(copy, ledger, f"replay of run {run}", folder, not_run)
+        return _start(copy, ledger, f"replay of run {run}", folder, not_run, job_id)
     except BaseException:
         ledger.close()
         raise
@@ -80,8 +86,11 @@ def fork_run(
     where: str | None = None,
     output: str | os.PathLike[str] | None = None,
     effects: bool = False,
+    job_id: str | None = None,
 ) -> Job:
     """Run a graph again as a new run, from one step on; see ``Job.fork``.
+
+    With the ``job_id`` of a fork that was broken off it finds the calls that one made.
 
     Raises:
         LedgerError: The run was not recorded.
@@ -95,7 +104,7 @@ def fork_run(
     first = None if from_ is None else _step(graph, from_)
     fresh = () if first is None else [graph.nodes[i].uid for i in downstream(graph, first.id)]
     roots = None if where is None else _roots(store / "ledger.sqlite", run, where)
-    new = new_job_id()
+    new = job_id or new_job_id()
     ledger = _open(graph, store, new, mode="fork", parent=run, fresh=fresh)
     try:
         home = store / _safe(graph.name) / new
@@ -106,7 +115,7 @@ def fork_run(
         if roots is not None:
             _only(copy, roots)
         what = f"fork of run {run}" + (f" from {first.name!r}" if first is not None else "")
-        return _start(copy, ledger, what, folder, not_run)
+        return _start(copy, ledger, what, folder, not_run, new)
     except BaseException:
         ledger.close()
         raise
@@ -142,14 +151,19 @@ def _open(graph: StreamGraph, store: Path, run: str, **options: Any) -> RunLedge
 
 
 def _start(
-    graph: StreamGraph, ledger: RunLedger, what: str, folder: Path, not_run: Iterable[str]
+    graph: StreamGraph,
+    ledger: RunLedger,
+    what: str,
+    folder: Path,
+    not_run: Iterable[str],
+    job_id: str | None,
 ) -> Job:
     def tell(job: Job) -> None:
         job.log(f"{what}; file sinks write to {folder}")
         for name in not_run:
             job.log(f"sink {name!r} has effects outside and does not run")
 
-    return submit_local(graph, ledger=ledger, before=tell)
+    return submit_local(graph, job_id, ledger=ledger, before=tell)
 
 
 def _apart(graph: StreamGraph, folder: Path, *, effects: bool) -> tuple[StreamGraph, list[str]]:
@@ -291,9 +305,9 @@ def _roots(path: Path, run: str, where: str) -> frozenset[str]:
     """The source records that ``where`` names; the last thing noted of a record counts."""
     key, _, value = where.partition("=")
     if key not in ("status", "record") or not value:
-        raise JobError(f"fork: where must be 'status=...' or 'record=...', got {where!r}")
+        raise JobError(f"fork: where must be 'status=...' or 'record=ID,ID', got {where!r}")
     if key == "record":
-        return frozenset((root_of(value),))
+        return frozenset(root_of(each.strip()) for each in value.split(","))
     wanted = LOST if value == "failed" else (value,)
     last = {output.record: output.status for output in report.outputs(path, run)}
     roots = frozenset(root_of(record) for record, status in last.items() if status in wanted)

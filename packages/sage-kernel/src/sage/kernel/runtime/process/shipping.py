@@ -33,7 +33,7 @@ def ship(spec: FunctionSpec, operator: str, extra: dict[str, Any]) -> tuple[byte
     """
     import cloudpickle  # noqa: PLC0415 - only steps in processes need it
 
-    by_value = tuple(name for name in sorted(_modules(spec)) if not _importable(name))
+    by_value = tuple(name for name in sorted(_modules(spec)) if not importable(name))
     with _registering:
         known = cloudpickle.list_registry_pickle_by_value()
         for name in by_value:
@@ -72,13 +72,18 @@ def _modules(spec: FunctionSpec) -> set[str]:
     return {name for name in found if name in sys.modules and name != "__main__"}
 
 
-def _importable(name: str) -> bool:
-    """Whether a fresh interpreter with the same ``sys.path`` finds the same module."""
+def importable(name: str, search: list[str] | None = None) -> bool:
+    """Whether a fresh interpreter finds the same module.
+
+    Args:
+        name: A module that is loaded here.
+        search: Its ``sys.path``; ``None``: the same.
+    """
     module = sys.modules[name]
     origin = getattr(module, "__file__", None)
     if origin is None:  # built-in, frozen
         return True
-    path: Any = None
+    path: Any = search
     spec = None
     prefix = ""
     for part in name.split("."):

@@ -13,6 +13,7 @@ import orjson
 
 from sage.common.errors import ConfigError, MissingExtraError, SageError
 from sage.common.serving.guard import LOOPBACK_HOSTS, MAX_BODY, Guard
+from sage.common.serving.routing import Router
 from sage.common.serving.tokens import FixedToken
 from sage.middleware.services.memory.errors import InvalidInputError
 from sage.middleware.services.memory.memory_manager import MemoryManager
@@ -22,7 +23,6 @@ from sage.middleware.services.memory.rest.replies import failure, reply
 from sage.middleware.services.memory.rest.routes_collections import add_collection_routes
 from sage.middleware.services.memory.rest.routes_rows import add_row_routes
 from sage.middleware.services.memory.rest.routes_tiers import add_tier_routes
-from sage.middleware.services.memory.rest.routing import Router
 from sage.middleware.services.memory.service import MemoryService
 
 PREFIX = "/v1"

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from sage.common.serving.routing import Router
 from sage.middleware.services.memory.errors import InvalidInputError
 from sage.middleware.services.memory.rest.bodies import (
+    ApplyBody,
     ChangeBody,
     CollectionBody,
+    Count,
     IndexBody,
     NameBody,
     RetentionBody,
 )
 from sage.middleware.services.memory.rest.limits import Limits
 from sage.middleware.services.memory.rest.replies import reply
-from sage.middleware.services.memory.rest.routing import Router
 
 if TYPE_CHECKING:
     from sage.middleware.services.memory.service import MemoryService
@@ -90,6 +92,16 @@ def add_collection_routes(router: Router, service: MemoryService, limits: Limits
         """Bound a collection."""
         _able(service, name, "set_retention")(max_rows=body.max_rows, max_age=body.max_age)
         return reply(service.collection(name).retention)
+
+    @router.post("/collections/{name}/retention", response_model=Count)
+    def apply_retention(name: str, body: ApplyBody) -> Any:
+        """Delete what exceeds the bounds now."""
+        return reply({"count": _able(service, name, "apply_retention")(forget=body.forget)})
+
+    @router.post("/collections/{name}/repair", response_model=Count)
+    def repair(name: str) -> Any:
+        """Embed again the rows whose vectors were lost in a power failure."""
+        return reply({"count": _able(service, name, "repair")()})
 
     @router.put("/collections/{name}/fields/{field}")
     def declare_field(name: str, field: str) -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from sage.common.serving.routing import Router
 from sage.middleware.services.memory.errors import InvalidInputError
 from sage.middleware.services.memory.rest.bodies import (
     CallBody,
@@ -24,7 +25,6 @@ from sage.middleware.services.memory.rest.bodies import (
 from sage.middleware.services.memory.rest.calls import call
 from sage.middleware.services.memory.rest.limits import Limits
 from sage.middleware.services.memory.rest.replies import lines, reply
-from sage.middleware.services.memory.rest.routing import Router
 
 if TYPE_CHECKING:
     from sage.middleware.services.memory.service import MemoryService

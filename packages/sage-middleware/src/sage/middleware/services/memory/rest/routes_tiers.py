@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from sage.common.serving.routing import Router
 from sage.middleware.services.memory.rest.bodies import MemoryBody, RecallBody, TurnBody
 from sage.middleware.services.memory.rest.limits import Limits
 from sage.middleware.services.memory.rest.replies import reply
-from sage.middleware.services.memory.rest.routing import Router
 
 if TYPE_CHECKING:
     from sage.middleware.services.memory.service import MemoryService
