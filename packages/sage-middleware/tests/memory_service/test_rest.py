@@ -18,7 +18,7 @@ from sage.common.errors import AuthError, ConfigError, NotFoundError, Unreachabl
 from sage.common.serving.guard import OPEN_PATHS
 from sage.common.serving.listening import Address, running
 from sage.common.serving.tokens import FixedToken
-from sage.middleware.services.memory import MemoryClient, MemoryService
+from sage.middleware.services.memory import MemoryClient, MemoryManager, MemoryService
 from sage.middleware.services.memory.errors import (
     CollectionExistsError,
     CollectionNotFoundError,
@@ -348,6 +348,32 @@ def test_a_graph_is_that_of_the_local_collection(client: MemoryClient, tmp_path:
     for mine, theirs in zip(*answers, strict=True):
         assert mine == theirs
     local.close()
+
+
+def test_the_remote_collections_have_what_the_local_ones_have(
+    client: MemoryClient, tmp_path: Path
+) -> None:
+    """All public names but those of the files on this machine."""
+    files = {"clear", "connect", "create", "destroy", "path", "finish_forgetting", "use_model"}
+    local_only = {"VDB": {"settings"}, "KV": {"batch"}, "Graph": set()}
+    with MemoryManager(tmp_path) as manager:
+        for kind, extra in local_only.items():
+            local = manager.create_collection(kind, kind)
+            remote = client.create_collection(kind, kind)
+            missing = {n for n in dir(local) if not n.startswith("_")} - set(dir(remote))
+            assert missing == (files | extra) & set(dir(local)), kind
+        assert {n for n in dir(manager) if not n.startswith("_")} <= set(dir(client))
+
+
+def test_upkeep_over_http(client: MemoryClient) -> None:
+    rows = client.create_collection("u", embedding_model="hash")
+    rows.insert_many(["a", "b", "c"], ids=["1", "2", "3"])
+    rows.set_retention(max_rows=2)
+    assert rows.apply_retention(forget=True) == 0
+    assert [row["id"] for row in rows.scan()] == ["2", "3"]
+    assert rows.repair() == 0
+    with pytest.raises(InvalidInputError, match="callable"):
+        rows.attach_filter("x", bool)
 
 
 def test_an_answer_that_is_too_long_is_an_error(client: MemoryClient) -> None:

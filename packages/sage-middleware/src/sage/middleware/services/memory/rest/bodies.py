@@ -138,6 +138,13 @@ class RetentionBody(_Body):
 
 
 @dataclass(kw_only=True)
+class ApplyBody(_Body):
+    """How bounds are applied: ``forget`` leaves nothing on disk."""
+
+    forget: bool = False
+
+
+@dataclass(kw_only=True)
 class CallBody(_Body):
     """A method of a ``KV`` or ``Graph`` collection with its arguments."""
 

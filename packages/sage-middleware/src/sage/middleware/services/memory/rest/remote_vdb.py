@@ -437,6 +437,14 @@ class RemoteCollection(RemoteBase):
         }
         self._ask("POST", "indexes", body=body)
 
+    def attach_filter(self, name: str, metadata_filter_func: Any) -> None:
+        """Not over HTTP: a callable cannot be sent.
+
+        Raises:
+            InvalidInputError: Always.
+        """
+        _no_callable(metadata_filter_func)
+
     def rebuild_index(self, name: str | None = None) -> None:
         """Make the caches of an index, or of all, anew."""
         self._ask("POST", "indexes", "rebuild", body={"name": name})
@@ -448,6 +456,14 @@ class RemoteCollection(RemoteBase):
     def set_retention(self, *, max_rows: int | None = None, max_age: float | None = None) -> None:
         """Bound the collection; ``None`` lifts a bound."""
         self._ask("PUT", "retention", body={"max_rows": max_rows, "max_age": max_age})
+
+    def apply_retention(self, *, forget: bool = False) -> int:
+        """Delete what exceeds the bounds now; returns how many rows."""
+        return int(self._ask("POST", "retention", body={"forget": forget})["count"])
+
+    def repair(self) -> int:
+        """Embed again the rows whose vectors were lost in a power failure; returns how many."""
+        return int(self._ask("POST", "repair")["count"])
 
     def add_metadata_field(self, field: str) -> None:
         """Declare a field that filters will use."""

@@ -144,18 +144,19 @@ class IvfEngine:
         bits = self._bits.encode(query[None])[0]
         sealed, every = len(groups.slots), len(self._centroids)
         tail_slots = sealed + np.arange(len(tail))
+        passing: Slots | None = None
         if mask is not None:
             mask = fit(mask, sealed + len(tail))
             passing = np.flatnonzero(mask)
             tail_slots = passing[np.searchsorted(passing, sealed) :]
             tail = tail[tail_slots - sealed]
             passing = passing[: len(passing) - len(tail_slots)]
-        share = 1.0 if mask is None else len(passing) / max(1, sealed)
+        share = 1.0 if passing is None else len(passing) / max(1, sealed)
         # A filter that lets few rows pass needs more groups for as many candidates.
         probed = max(_LEAST_PROBED, math.ceil(_PROBED_SHARE * every / max(share, 1e-6)))
         order = np.argsort(-_closeness(query[None], self._centroids)[0])
         while True:
-            if mask is not None and probed >= every:
+            if passing is not None and probed >= every:
                 slots, codes = passing, groups.of_slots(passing)
             else:
                 slots, codes = groups.of_groups(order[:probed])
