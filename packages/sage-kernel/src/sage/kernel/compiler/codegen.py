@@ -28,34 +28,37 @@ class SegmentCode(CodeWriter):
 
     # ------------------------------------------------------------------ entries
 
-    def source(self, node: Node, *, exact: bool = False) -> Generated:
+    def source(self, node: Node, *, ranged: bool = False) -> Generated:
         """``run(it, most) -> int``: pull up to ``most`` items straight through the steps.
 
         Args:
-            exact: The iterator knows exactly how much is left of it, so that nobody has to count.
+            ranged: ``it`` is a ``RangeItems``: the loop is ended from outside, and only outputs
+                that need the position of their input make it count.
         """
-        self._use("islice", "islice")
+        item = f"v{node.id}"
         self.linear = self._is_linear(node)
-        if self.linear and exact and not self.parents:
-            self._line(1, "left = it.__length_hint__")
-            self._line(1, "start = left()")
-            depth = self._begin_linear(f"for v{node.id} in i:", "i = islice(it, most)")
-            self._stop_at(depth, "STOP")
-            self._emit_consumers(node, depth, "continue")
-            self._end_linear("start - left()")
-            return self._finish("it, most", "start - left()")
-        self._line(1, "n = 0")
-        loop = f"for v{node.id} in "
-        if self.linear:
-            depth = self._begin_linear(loop + "i:", "i = islice(it, most)")
+        if ranged:
+            self._line(1, "chunk = it.take(most)")
+            self._line(1, "i = it.chunk")
         else:
-            depth = self._begin(loop + "islice(it, most):")
-        self._stop_at(depth, "STOP")
-        self._line(depth, "n += 1")
+            self._use("islice", "islice")
+            self._line(1, "i = islice(it, most)")
+        counts = not ranged or self.parents
+        if counts:
+            self._line(1, "n = 0")
+        else:
+            self._line(1, f"{item} = chunk.start - chunk.step")
+            self.place = f"({item} - chunk.start) // chunk.step + 1"
+        begin = self._begin_linear if self.linear else self._begin
+        depth = begin(f"for {item} in i:")
+        if not ranged:
+            self._stop_at(depth, "STOP")
+        if counts:
+            self._line(depth, "n += 1")
         self._emit_consumers(node, depth, "continue")
         if self.linear:
-            self._end_linear("n")
-        return self._finish("it, most", "n")
+            self._end_linear(self.place)
+        return self._finish("it, most", self.place)
 
     def _stop_at(self, depth: int, flag: str) -> None:
         """Leave the loop before the next record once the list ``flag`` is not empty."""
@@ -68,16 +71,17 @@ class SegmentCode(CodeWriter):
         simple = len(outer) == 1 and not outer[0].keyed and not outer[0].counted
         return simple and not self.plan.inner_consumers(node)
 
-    def bulk(self, node: Node) -> Generated:
+    def bulk(self, node: Node, *, ranged: bool = False) -> Generated:
         """``run(it, most) -> int`` for sources that neither block nor run user code."""
         cid = self.outputs[node.id][0].id
         self._use(f"c{cid}", f"C[{cid}]")
-        self._use("islice", "islice")
+        if not ranged:
+            self._use("islice", "islice")
         self._line(1, "n = 0")
         self._line(1, "try:")
         self._line(2, f"room = c{cid}.limit - len(c{cid}.items) - c{cid}.in_hand")
         self._line(2, "asked = most if most < room else max(1, room)")
-        self._line(2, "batch = list(islice(it, asked))")
+        self._line(2, "batch = it.take(asked)" if ranged else "batch = list(islice(it, asked))")
         self._line(2, "n = len(batch)")
         self._line(2, f"c{cid}.items.extend(batch)")
         self._line(2, f"if c{cid}.waiting: c{cid}.wake()")
@@ -93,9 +97,9 @@ class SegmentCode(CodeWriter):
         target = f"k{key.id}, x" if key is not None else "x"
         if self.linear:
             items = "i" if counted else "n"
-            depth = self._begin_linear(
-                f"for {target} in {items}:", "i = iter(batch)" if counted else ""
-            )
+            if counted:
+                self._line(1, "i = iter(batch)")
+            depth = self._begin_linear(f"for {target} in {items}:")
         else:
             depth = self._begin(f"for {target} in {'batch' if counted else 'n'}:")
         if not self.outputs:  # with outputs, an aborted channel stops the loop
@@ -318,7 +322,10 @@ class SegmentCode(CodeWriter):
         self._line(depth, "except Exception as error:")
         handler = "await AH" if self.asynchronous else "H"
         self._use("AH" if self.asynchronous else "H", "AH" if self.asynchronous else "H")
-        self._line(depth + 1, f"{handler}({node.id}, {var}, error, n, {self._key_var(node)}, True)")
+        self._line(
+            depth + 1,
+            f"{handler}({node.id}, {var}, error, {self.place}, {self._key_var(node)}, True)",
+        )
 
     def _node_keyby(self, node: Node, index: int, var: str, depth: int, skip: str) -> None:
         if self._flag(node, "key_used"):
@@ -328,14 +335,20 @@ class SegmentCode(CodeWriter):
             )
         self._emit_consumers(node, depth, skip, var)
 
+    def _count_in(self, node: Node, depth: int) -> None:
+        """Count what comes into a step with several inputs where the steps before do not tell."""
+        routes = (up for up in self.segment.nodes if up.kind == "route")
+        if any(node is to for up in routes for to, _, _ in self.plan.inner_consumers(up)):
+            self._count(depth, node, "e")
+
     def _node_union(self, node: Node, index: int, var: str, depth: int, skip: str) -> None:
-        self._count(depth, node, "e")
+        self._count_in(node, depth)
         self._emit_consumers(node, depth, skip, var)
 
     def _node_comap(self, node: Node, index: int, var: str, depth: int, skip: str) -> None:
         out, function = f"v{node.id}", f"f{node.id}_{index}"
         self._use(function, f"F[{node.id}][{index}]")
-        self._count(depth, node, "e")
+        self._count_in(node, depth)
         awaits = "await " if self._awaits(node) else ""
         body = [f"{out} = {awaits}{function}({var})"]
         self._guard(node, depth, skip, var, body, [f"{out} = r"], index)
@@ -379,7 +392,7 @@ class SegmentCode(CodeWriter):
         self._use("add_to", "add_to")
         one = node.params.get("match", "all") == "one"
         found, hit = f"o{nid}", f"m{nid}"
-        self._count(depth, node, "e")
+        self._count_in(node, depth)
         if one:
             self._use("take_first", "take_first")
             self._line(depth, f"{found} = {other}.pop({key}, MISSING)")
@@ -396,7 +409,14 @@ class SegmentCode(CodeWriter):
             self._emit_pair(node, index, var, found, depth, skip)
             return
         self._line(depth, f"if {found} is MISSING: {skip}")
-        self._line(depth, f"for {hit} in ({found} if {found}.__class__ is Many else ({found},)):")
+        many, left = f"h{nid}", f"j{nid}"  # a loop over (found,) costs twice as much
+        self._line(
+            depth, f"if {found}.__class__ is Many: {many}, {left} = iter({found}), len({found})"
+        )
+        self._line(depth, f"else: {many}, {left}, {hit} = None, 1, {found}")
+        self._line(depth, f"while {left}:")
+        self._line(depth + 1, f"{left} -= 1")
+        self._line(depth + 1, f"if {many} is not None: {hit} = next({many})")
         self.expanding += 1
         self._emit_pair(node, index, var, hit, depth + 1, "continue")
         self.expanding -= 1

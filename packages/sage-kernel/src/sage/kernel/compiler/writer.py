@@ -83,6 +83,7 @@ class CodeWriter:
         self.cells: set[str] = set()
         self.counters: list[str] = []
         self.linear = False
+        self.place = "n"
         self.expanding = 0
         self.marks: list[tuple[int, int, str, str | None]] = []
 
@@ -107,9 +108,7 @@ class CodeWriter:
         self._line(2, loop)
         return 3
 
-    def _begin_linear(self, loop: str, iterator: str) -> int:
-        if iterator:
-            self._line(1, iterator)
+    def _begin_linear(self, loop: str) -> int:
         self._line(1, "try:")
         self._line(2, "while True:")
         self._line(3, "try:")
@@ -182,7 +181,8 @@ class CodeWriter:
         key = self._key_var(node, index)
         ident = f"({node.id}, {index})" if node.kind == "comap" else str(node.id)
         self._line(
-            depth + 1, f"r = {handler}({ident}, {var}, error, n, {key}{', True' if once else ''})"
+            depth + 1,
+            f"r = {handler}({ident}, {var}, error, {self.place}, {key}{', True' if once else ''})",
         )
         self._line(depth + 1, f"if r is SKIP: {skip}")
         for line in rescued:

@@ -164,6 +164,8 @@ class Execution:
     def _stop_now(self) -> None:
         self.stop_flag.append(True)
         self._poke()
+        for task in self._tasks:
+            task.stop_pulling()
         if self.checkpoints is not None:
             self.checkpoints.abandon()
         for pull in list(self._pulls):

@@ -23,6 +23,7 @@ from sage.kernel.runtime.channel import ChannelAborted
 from sage.kernel.runtime.failure import SKIP, TaskAbort, task_failed
 from sage.kernel.runtime.gate import BARRIER, LOOPED, TIMER
 from sage.kernel.runtime.lineage import DerivedLineage, OriginLineage
+from sage.kernel.runtime.ranges import RangeItems
 from sage.kernel.runtime.tables import MISSING
 from sage.kernel.runtime.task import HERE, Task
 
@@ -40,8 +41,8 @@ SLOW_RECORD = 2e-5
 """Seconds per record from which on every call is timed: timing is noise there."""
 SAMPLE = 32
 """Most records of a call that is timed only as a sample."""
-_EXACT = (type(iter(range(0))), type(iter(())))
-"""Iterators that know exactly how much is left, whatever happens to what they iterate over."""
+_PLAIN: tuple[type, ...] = (RangeItems, type(iter([])), type(iter(())))
+"""Iterators that neither block nor run code of the user."""
 _INLINABLE = {"map": 1, "filter": 1, "keyby": 1, "route": 1, "sink": 1, "reduce": 2, "join": 2}
 """Kinds of steps whose function may be inlined -> its number of parameters."""
 _AT_MOST_ONE = frozenset(
@@ -58,7 +59,8 @@ class SyncTask(Task):
     def prepare(self) -> None:
         super().prepare()
         self._most = 1
-        self._exact = self._plain_iterator = False
+        self._range: RangeItems | None = None
+        self._plain_iterator = False
         self._calls = 0
         self._records = 0
         self._timed = self._profiled = False
@@ -159,8 +161,9 @@ class SyncTask(Task):
             self._pulled = self._origin.count
             return
         iterator = self._begin_source(node)
-        self._exact = type(iterator) in _EXACT
-        self._plain_iterator = self._exact or type(iterator) is type(iter([]))
+        self._plain_iterator = type(iterator) in _PLAIN
+        if isinstance(iterator, RangeItems):
+            self._range = iterator
         origin = OriginLineage(node.uid)
         self.lineage = (origin, -1)
         try:
@@ -273,7 +276,10 @@ class SyncTask(Task):
             source.seek(origin.offset)
             return iterate(source, self.job)
         iterator = iterate(source, self.job)
-        next(islice(iterator, origin.count, origin.count), None)
+        if isinstance(iterator, RangeItems):
+            iterator.take(origin.count)
+        else:
+            next(islice(iterator, origin.count, origin.count), None)
         return iterator
 
     def _answer_source(self, checkpoint: int) -> None:
@@ -340,9 +346,9 @@ class SyncTask(Task):
         )
         if entry == "source":
             if self._plain_iterator and code.can_bulk(node):
-                generated = code.bulk(node)
+                generated = code.bulk(node, ranged=self._range is not None)
             else:
-                generated = code.source(node, exact=self._exact)
+                generated = code.source(node, ranged=self._range is not None)
         elif entry == "batch":
             generated = code.batch(node, index, keyed=keyed)
         else:
@@ -514,6 +520,10 @@ class SyncTask(Task):
             self._end_lineage(len(batch))
         self._drain_outputs()
 
+    def stop_pulling(self) -> None:
+        if self._range is not None:
+            self._range.stop()
+
     def pulled(self) -> int:
         return self._pulled
 
@@ -545,7 +555,7 @@ def iterate(source: Any, job: Any) -> Iterator[Any]:
         source = made
     if hasattr(source, "__aiter__"):
         return _pull_async(source, job)
-    return iter(source)
+    return RangeItems(source) if type(source) is range else iter(source)
 
 
 def _pull_async(source: Any, job: Any) -> Iterator[Any]:

@@ -263,10 +263,15 @@ class Task:
         while frame is not None:
             if frame.f_code.co_name == "run" and frame.f_code.co_filename.startswith("<sage "):
                 names = frame.f_locals
-                exact = "left" in names and "start" in names
-                return self.locate(names["start"] - names["left"]() if exact else names.get("n"))
+                return self.locate(self._position(names))
             frame = frame.f_back  # type: ignore[assignment]
         return None
+
+    def _position(self, names: dict[str, Any]) -> Any:
+        if "n" in names or self.segment.source is None:
+            return names.get("n")
+        chunk, item = names["chunk"], names[f"v{self.segment.source.id}"]
+        return (item - chunk.start) // chunk.step + 1
 
     # ------------------------------------------------------------------ checkpoints
 
@@ -371,6 +376,9 @@ class Task:
     def has_counter(self, name: str) -> bool:
         """Whether the generated code counts this."""
         return any(name in names for names, _ in self.counters)
+
+    def stop_pulling(self) -> None:
+        """Take nothing more out of the source of the segment. Called by any thread."""
 
     def pulled(self) -> int:
         """Items pulled out of the source of the segment."""
