@@ -132,29 +132,40 @@ def read_manifest(path: Path) -> tuple[Manifest, int]:
         raise CheckpointError(
             f"{str(path)!r} is damaged: its checksum does not match its content", file=str(path)
         )
-    content = orjson.loads(body)
+    try:
+        return _structure(path, orjson.loads(body)), len(data)
+    except (IndexError, KeyError, TypeError, ValueError) as exc:
+        raise CheckpointError(
+            f"{str(path)!r} is not a manifest of a checkpoint: {type(exc).__name__}: {exc}",
+            file=str(path),
+        ) from exc
+
+
+def _structure(path: Path, content: Any) -> Manifest:
     if content["format"] != FORMAT:
         raise CheckpointError(
             f"{str(path)!r} has format {content['format']!r}, and this version of SAGE reads "
             f"format {FORMAT}; read it with the version that wrote it",
             file=str(path),
         )
-    packs = content["packs"]
-    for pack, _ in packs:
+    packs = dict(content["packs"])
+    for pack in packs:
         if _PACK_NAME.fullmatch(pack) is None:
             raise CheckpointError(
                 f"{str(path)!r} names a pack {pack!r}, which is not a file of its own folder",
                 file=str(path),
             )
-    manifest = Manifest(
+    names = list(packs)
+    parts = {}
+    for name, (hash_, at, offset, length) in content["parts"].items():
+        if min(at, offset, length) < 0:
+            raise ValueError(f"part {name!r} is nowhere")
+        parts[name] = Blob(hash_, names[at], offset, length)
+    return Manifest(
         id=content["id"],
         time=content["time"],
         facts=content["facts"],
         pack_bytes=content["pack_bytes"],
-        packs=dict(packs),
-        parts={
-            name: Blob(hash_, packs[at][0], offset, length)
-            for name, (hash_, at, offset, length) in content["parts"].items()
-        },
+        packs=packs,
+        parts=parts,
     )
-    return manifest, len(data)

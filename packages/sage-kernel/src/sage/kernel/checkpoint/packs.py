@@ -134,6 +134,8 @@ def verify(folder: Path, manifest: Manifest) -> None:
                         f"{str(path)!r} has {size} bytes, and {manifest.packs[pack]} were written",
                         file=str(path),
                     )
+                if file.read(len(MAGIC)) != MAGIC:
+                    raise CheckpointError(f"{str(path)!r} is not a pack of parts", file=str(path))
                 for blob in sorted(blobs, key=attrgetter("offset")):
                     file.seek(blob.offset)
                     if content_hash(file.read(blob.length)) != blob.hash:

@@ -82,13 +82,14 @@ def open_savepoint(path: Path | str) -> Checkpoint:
         CheckpointError: There is none at ``path``, or it is damaged.
     """
     folder = Path(path).expanduser().absolute()
+    file = folder / MANIFEST
     try:
-        manifest, _ = read_manifest(folder / MANIFEST)
+        manifest, _ = read_manifest(file)
     except (FileNotFoundError, NotADirectoryError):
         raise CheckpointError(_what_is_there(folder), file=str(folder)) from None
     except OSError as exc:
         raise CheckpointError(
-            f"the savepoint {str(folder)!r} cannot be read: {exc.strerror}", file=str(folder)
+            f"the savepoint's {str(file)!r} cannot be read: {exc.strerror}", file=str(file)
         ) from exc
     verify(folder, manifest)
     return Checkpoint(folder, manifest)

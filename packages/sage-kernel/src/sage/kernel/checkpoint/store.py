@@ -97,7 +97,7 @@ class CheckpointStore:
         self._pins: weakref.WeakSet[Pin] = weakref.WeakSet()
         self._infos: dict[int, CheckpointInfo] = {}
         self._manifests: dict[int, Manifest] = {}
-        self._unreadable: dict[int, CheckpointError] = {}
+        self._unreadable: dict[int, tuple[str, Path]] = {}
         self._unsound: set[int] = set()
         # Written or checked by this process: only what these refer to is not written again.
         self._trusted: set[int] = set()
@@ -179,9 +179,9 @@ class CheckpointStore:
                 try:
                     checkpoint = self._load(number)
                 except CheckpointError as error:
-                    problems.append((number, error))
+                    problems.append((number, str(error), error.data.get("file")))
                     continue
-                for damaged, problem in problems:
+                for damaged, problem, _ in problems:
                     warnings.warn(
                         f"checkpoint {damaged} is passed over, going on from checkpoint {number}: "
                         f"{problem}",
@@ -192,8 +192,8 @@ class CheckpointStore:
             if problems:
                 raise CheckpointError(
                     f"none of the {len(problems)} checkpoints in {str(self.path)!r} is sound: "
-                    + "; ".join(str(problem) for _, problem in problems),
-                    file=problems[0][1].file,
+                    + "; ".join(problem for _, problem, _ in problems),
+                    file=problems[0][2],
                 )
             return None
 
@@ -243,11 +243,10 @@ class CheckpointStore:
             except FileNotFoundError:
                 continue  # removed by its owner meanwhile
             except CheckpointError as error:
-                self._unreadable[number] = error
+                self._unreadable[number] = (str(error), path)
             except OSError as exc:
-                self._unreadable[number] = CheckpointError(
-                    f"{str(path)!r} cannot be read: {exc.strerror}", file=str(path)
-                )
+                problem = f"{str(path)!r} cannot be read: {exc.strerror}"
+                self._unreadable[number] = (problem, path)
             else:
                 self._manifests[number] = manifest
                 self._infos[number] = manifest.info(size)
@@ -263,7 +262,8 @@ class CheckpointStore:
 
     def _load(self, number: int) -> Checkpoint | None:
         if number in self._unreadable:
-            raise self._unreadable[number]
+            problem, path = self._unreadable[number]
+            raise CheckpointError(problem, file=str(path))
         manifest = self._manifests.get(number)
         if manifest is None:
             return None
