@@ -29,8 +29,8 @@ from sage.middleware.services.memory.memory_collection.base_collection import (
     read_settings,
     write_settings,
 )
+from sage.middleware.services.memory.memory_collection.forgetting import Forgetting
 from sage.middleware.services.memory.storage.database import Database, Durability
-from sage.middleware.services.memory.storage.forgetting import Forgetting
 from sage.middleware.services.memory.storage.layout import DATABASE_FILE
 
 _PAGE = 1000
