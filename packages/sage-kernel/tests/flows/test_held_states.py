@@ -42,7 +42,7 @@ class Step(MapFunction):
         if action == 4:
             self.last.value = item
             self.sum.value += 1
-            entries = self.last.entries()
+            entries = dict(self.last.entries())
             if self.calls % 2:
                 raise ValueError(action)
             return entries
@@ -64,7 +64,7 @@ def run(hot, items=ACTIONS, key=lambda item: item[0], fan_out=False, **options):
     env.submit().wait()
     step = Step.made
     assert isinstance(step.sum, HeldValueState) is hot
-    return out, {state: getattr(step, state).entries() for state in ("sum", "last", "seen")}
+    return out, {state: dict(getattr(step, state).entries()) for state in ("sum", "last", "seen")}
 
 
 @pytest.mark.parametrize("fan_out", [False, True])
@@ -97,7 +97,7 @@ def test_a_key_that_cannot_be_hashed(monkeypatch, tmp_path):
         job.wait()
         found = job.dead_letters()
         letters.append([(letter["item"], letter["error"]["message"]) for letter in found])
-        return out, Step.made.sum.entries(), Step.made.last.entries()
+        return out, dict(Step.made.sum.entries()), dict(Step.made.last.entries())
 
     assert flow(True) == flow(False)
     assert letters[0] == letters[1]
@@ -116,10 +116,10 @@ def test_in_a_sink(monkeypatch):
             self.count.value += 1
 
         def close(self):
-            counts.append((type(self.count), self.count.entries()))
+            counts.append((type(self.count), dict(self.count.entries())))
 
     counts = []
     env = LocalEnvironment("sink")
     env.from_source(range(90)).key_by(lambda x: x % 4).sink(Count)
     env.submit().wait()
-    assert counts == [(HeldValueState, [[0, 23], [1, 23], [2, 22], [3, 22]])]
+    assert counts == [(HeldValueState, {0: 23, 1: 23, 2: 22, 3: 22})]
