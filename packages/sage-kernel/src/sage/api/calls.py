@@ -6,9 +6,30 @@ classes are plain: this module is imported by every operator that asks a model.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sage.api.context import RuntimeContext
+
+CALLER: ContextVar[RuntimeContext | None] = ContextVar("sage_caller", default=None)
+"""The step on whose behalf a service, or a shared client, makes calls."""
+
+
+@contextmanager
+def on_behalf(ctx: RuntimeContext | None) -> Iterator[None]:
+    """Calls that shared objects, such as embedding models, make meanwhile belong to the step.
+
+    ``None``: they belong to no step.
+    """
+    token = CALLER.set(ctx)
+    try:
+        yield
+    finally:
+        CALLER.reset(token)
 
 
 class CallUsage:
@@ -57,7 +78,7 @@ class CallInfo:
 
     Attributes:
         kind: ``model``, ``embedding``, ``rerank``, ``tool``, ``api``, or another word.
-        provider: Who is called, usually the host of its address; part of the request.
+        provider: Who is called, usually the host of its address; decides the price.
         model: The model asked for; part of the request.
         request: What is asked, as a value: two calls with the same are the same call. Default: the
             function's name and arguments.

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     import uuid
 
     from sage.api.calls import CallInfo
-
     from sage.api.state import ListState, MapState, ValueState
 
 

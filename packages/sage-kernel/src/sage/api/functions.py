@@ -48,11 +48,14 @@ class BaseFunction:
     Attributes:
         Config: The typed configuration of the operator, or ``None``.
         effect: Whether ``execute`` has an effect or cost outside the job (a model or API call).
+        calls_on_behalf: Whether objects that ``execute`` uses, such as embedding models, may make
+            calls; with a ledger these are recorded as calls of the step.
         ctx: The runtime context, set just before ``open``.
     """
 
     Config: ClassVar[type | None] = None
     effect: ClassVar[bool] = False
+    calls_on_behalf: ClassVar[bool] = False
     kind: ClassVar[str] = "map"
     ctx: RuntimeContext
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from sage.api.calls import CALLER, CallInfo
 from sage.api.context import ServiceCaller, ServiceProxy
 
 if TYPE_CHECKING:
@@ -45,6 +46,20 @@ class ServiceContext:
     def call_service(self) -> ServiceCaller:
         """Call other services, in the same three styles as a step."""
         return ServiceCaller(self._call)
+
+    def call(
+        self,
+        function: Callable[..., Any],
+        /,
+        *args: Any,
+        call_info: CallInfo | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """As ``RuntimeContext.call``, for the step that called the service."""
+        caller = CALLER.get()
+        if caller is None:
+            return function(*args, **kwargs)
+        return caller.call(function, *args, call_info=call_info, **kwargs)
 
     def service(self, name: str) -> ServiceProxy:
         """A proxy whose methods call the service ``name``."""

@@ -43,6 +43,8 @@ Out = TypeVar("Out")
 class RetrievalFunction(MapFunction[QueryLike, Retrieved]):
     """Finds passages for a question; passages are best first and carry ``score``."""
 
+    calls_on_behalf = True  # an embedding model may be a hosted one
+
     def execute(self, item: QueryLike) -> Retrieved:
         """Find the passages of a question."""
         raise NotImplementedError
@@ -50,6 +52,8 @@ class RetrievalFunction(MapFunction[QueryLike, Retrieved]):
 
 class RerankFunction(MapFunction[RetrievedLike, Retrieved]):
     """Reorders the passages of a question. Never invents passages."""
+
+    calls_on_behalf = True  # an embedding model may be a hosted one
 
     def execute(self, item: RetrievedLike) -> Retrieved:
         """Reorder the passages of an item."""
@@ -59,6 +63,8 @@ class RerankFunction(MapFunction[RetrievedLike, Retrieved]):
 class RefineFunction(MapFunction[RetrievedLike, Retrieved]):
     """Shortens, filters or merges the passages of a question."""
 
+    calls_on_behalf = True  # an embedding model may be a hosted one
+
     def execute(self, item: RetrievedLike) -> Retrieved:
         """Shorten, filter or merge the passages of an item."""
         raise NotImplementedError
@@ -66,6 +72,8 @@ class RefineFunction(MapFunction[RetrievedLike, Retrieved]):
 
 class PromptFunction(MapFunction[RetrievedLike, Prompt]):
     """Builds the messages for a model. Data is never treated as a template."""
+
+    calls_on_behalf = True  # an embedding model may be a hosted one
 
     def execute(self, item: RetrievedLike) -> Prompt:
         """Build the prompt of an item."""
@@ -97,6 +105,8 @@ class EvaluateFunction(MapFunction[AnswerLike, Evaluation]):
         metrics: Names of the scores this evaluator sets.
     """
 
+    calls_on_behalf = True  # an embedding model may be a hosted one
+
     metrics: tuple[str, ...] = ()
 
     def execute(self, item: AnswerLike) -> Evaluation:
@@ -114,6 +124,8 @@ class TransformFunction(FlatMapFunction[Document, Document]):
 
 class RoutingFunction(MapFunction[Any, str]):
     """Names the route of an item; used with ``stream.route(...)``."""
+
+    calls_on_behalf = True  # an embedding model may be a hosted one
 
     def execute(self, item: Any) -> str:
         """Name the route of one item."""

@@ -12,6 +12,9 @@ from typing import Any
 
 import attrs
 
+LINEAGE_TEXT = 500
+"""Most characters of an answer that lineage keeps; the ledger has the whole reply."""
+
 
 @attrs.frozen(kw_only=True)
 class Document:
@@ -51,6 +54,10 @@ class Query:
     answers: tuple[str, ...] = ()
     metadata: Mapping[str, Any] = attrs.field(factory=dict)
 
+    def lineage_facts(self) -> dict[str, Any]:
+        """What ``job.why`` shows of the question."""
+        return {"question": self.text, **({"source": self.id} if self.id else {})}
+
 
 @attrs.frozen(kw_only=True)
 class Retrieved:
@@ -58,6 +65,10 @@ class Retrieved:
 
     query: Query
     passages: tuple[Document, ...] = ()
+
+    def lineage_facts(self) -> dict[str, Any]:
+        """What ``job.why`` shows: the question and its passages."""
+        return {**self.query.lineage_facts(), **_passage_facts(self.passages)}
 
 
 @attrs.frozen(kw_only=True)
@@ -97,6 +108,14 @@ class Prompt:
     passages: tuple[Document, ...] = ()
     version: str = ""
     tokens: int | None = None
+
+    def lineage_facts(self) -> dict[str, Any]:
+        """What ``job.why`` shows: question, passages, and which prompt was made of them."""
+        return {
+            **self.query.lineage_facts(),
+            **_passage_facts(self.passages),
+            "prompt": {"version": self.version, "tokens": self.tokens},
+        }
 
 
 @attrs.frozen(kw_only=True)
@@ -149,6 +168,16 @@ class Answer:
     retries: int = 0
     metadata: Mapping[str, Any] = attrs.field(factory=dict)
 
+    def lineage_facts(self) -> dict[str, Any]:
+        """What ``job.why`` shows: question, passages, prompt, model and answer."""
+        before = self.query.lineage_facts() if self.prompt is None else self.prompt.lineage_facts()
+        return {
+            **before,
+            **_passage_facts(self.passages),
+            "model": self.model,
+            "answer": self.text[:LINEAGE_TEXT],
+        }
+
 
 @attrs.frozen(kw_only=True)
 class Evaluation:
@@ -156,3 +185,11 @@ class Evaluation:
 
     answer: Answer
     scores: Mapping[str, float | None] = attrs.field(factory=dict)
+
+    def lineage_facts(self) -> dict[str, Any]:
+        """What ``job.why`` shows: that of the answer, and its scores."""
+        return {**self.answer.lineage_facts(), "scores": dict(self.scores)}
+
+
+def _passage_facts(passages: tuple[Document, ...]) -> dict[str, Any]:
+    return {"passages": [{"id": each.id, "score": each.score} for each in passages]}

@@ -16,7 +16,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from sage.api.calls import CallInfo, CallUsage
-from sage.kernel.ledger.current import CURRENT, Current
+from sage.kernel.ledger.current import CURRENT, Current, Named
 from sage.kernel.ledger.errors import LedgerError
 from sage.kernel.ledger.payloads import Blobs, encode_value, pack
 from sage.kernel.ledger.run import AWAITED, Recorded, RunLedger
@@ -51,11 +51,9 @@ class Attempt:
         self.calls = 0
         self.outputs = 0
 
-    def again(self) -> None:
-        """The step is called again for the record: equal requests are the same calls."""
-        self.counts.clear()
-        self.repeated = True
-        self.calls = 0
+    def again(self) -> Attempt:
+        """The next attempt, in which equal requests are the same calls again."""
+        return Attempt(self.record, repeated=True)
 
     def count(self, request: bytes) -> int:
         """How many equal requests came before."""
@@ -170,7 +168,7 @@ class StepCalls:
         data = encode_value(what, self._where)
         digest = blake2b(digest_size=16)
         of_clock = attempt.record if info.kind == "clock" else ""
-        digest.update(f"{info.kind}\0{info.provider}\0{info.model}\0{of_clock}".encode())
+        digest.update(f"{info.kind}\0{info.model}\0{of_clock}\0".encode())
         digest.update(data)
         name = digest.digest()
         ordinal = attempt.count(name)
@@ -216,11 +214,19 @@ class StepCalls:
         """The engine calls the step again for the record it failed on."""
         current = CURRENT.get()
         if current is None:
-            self._attempt.again()
+            self._attempt = self._attempt.again()
             return
-        for (step, _), attempt in current.attempts.items():
+        for (step, position), attempt in list(current.attempts.items()):
             if step is self:
-                attempt.again()
+                current.attempts[step, position] = attempt.again()
+
+    def carried(self) -> Current | None:
+        """The record in hand, for another thread to work on."""
+        current = CURRENT.get()
+        if current is None and (record := self.context.record_id) is not None:
+            current = Current(Named(record), 0)
+            current.attempts[self, 0] = self.attempt()
+        return current
 
     # ------------------------------------------------------------------ finding
 
@@ -383,8 +389,9 @@ class StepCalls:
             info = asked.info
             cost = self.ledger.prices.cost(info.provider, info.model, usage, info.prices)
         text = f"{type(error).__name__}: {error}"[:500]
+        retries = max(0, int(getattr(error, "attempts", 1) or 1) - 1)
         blobs: Blobs = []
-        row = self._row(asked, None, usage, cost, started, latency, 0, text, None, 0, blobs)
+        row = self._row(asked, None, usage, cost, started, latency, retries, text, None, 0, blobs)
         if self.ledger.mode != "replay":
             self._add(row, blobs)
         self._finished(asked, usage, cost, latency, error)
@@ -427,7 +434,7 @@ class StepCalls:
             None if cost is None else str(cost),
             started,
             latency,
-            retries if usage is None else usage.retries,
+            retries or (0 if usage is None else usage.retries),
             error,
             source,
             flags,

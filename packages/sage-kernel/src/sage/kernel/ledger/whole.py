@@ -14,16 +14,16 @@ from collections.abc import Callable, Mapping
 from time import perf_counter
 from typing import Any, Final
 
-from sage.api.calls import CallInfo
+from sage.api.calls import CallInfo, CallUsage, usage_of
 from sage.common.errors import GraphError
 from sage.kernel.ledger.calls import Attempt, Request, StepCalls, is_async
+from sage.kernel.ledger.current import CURRENT
 from sage.kernel.ledger.errors import LedgerMissError
 from sage.kernel.ledger.run import WHOLE_STEP
 
 WHOLE_KINDS: Final = frozenset(("map", "flatmap", "filter", "route", "sink", "comap", "fallback"))
 """Kinds of steps that are called with one item and give what depends on it alone."""
 
-_INFO = CallInfo(kind="step")
 LONGEST_REPR: Final = 200
 
 
@@ -82,11 +82,84 @@ def whole_step(calls: StepCalls, call: Callable[[Any], Any], config: Any) -> Cal
     return record
 
 
-def _begin(calls: StepCalls, config: Any, item: Any) -> tuple[Attempt, Request]:
-    attempt = calls.attempt()
+def whole_batch(
+    calls: StepCalls, execute: Callable[[list[Any]], Any], config: Any
+) -> Callable[[list[Any]], Any]:
+    """``execute_batch`` with its results recorded per item, unless it makes calls of its own."""
+
+    def begin(items: list[Any]) -> tuple[list[Request], dict[int, Any], list[int]]:
+        current = CURRENT.get()
+        assert current is not None, "workers of vectorised steps say which records they have"
+        asked, known, missing = [], {}, []
+        for at, item in enumerate(items):
+            one = _begin(calls, config, item, calls.attempt_of(current, at))[1]
+            found = calls.find(one) if _may_find(calls, one) else None
+            asked.append(one)
+            if found is None:
+                missing.append(at)
+            else:
+                known[at] = calls.take(one, found)
+        return asked, known, missing
+
+    def end(
+        asked: list[Request], missing: list[int], values: list[Any], started: float, latency: float
+    ) -> list[tuple[Any, Any]]:
+        if len(values) != len(missing):
+            return []  # the engine says what is wrong
+        return [
+            calls.answered(asked[at], value, started, latency, WHOLE_STEP)
+            for at, value in zip(missing, values, strict=True)
+            if _is_whole(calls, asked[at].attempt)
+        ]
+
+    def merged(known: dict[int, Any], missing: list[int], values: list[Any]) -> list[Any]:
+        if len(values) != len(missing):
+            return values
+        known.update(zip(missing, values, strict=True))
+        return [known[at] for at in range(len(known))]
+
+    if is_async(execute):
+
+        async def record_async(items: list[Any]) -> list[Any]:
+            from sage.kernel.ledger.store import commit_async  # noqa: PLC0415 - imports asyncio
+
+            asked, known, missing = begin(items)
+            started, clock = time.time(), perf_counter()
+            values = list(await execute([items[at] for at in missing])) if missing else []
+            rows = end(asked, missing, values, started, perf_counter() - clock)
+            await commit_async(calls.ledger.store, "calls", rows)
+            return merged(known, missing, values)
+
+        return record_async
+
+    def record(items: list[Any]) -> list[Any]:
+        asked, known, missing = begin(items)
+        started, clock = time.time(), perf_counter()
+        values = list(execute([items[at] for at in missing])) if missing else []
+        rows = end(asked, missing, values, started, perf_counter() - clock)
+        calls.ledger.store.add_rows_and_wait("calls", rows)
+        return merged(known, missing, values)
+
+    return record
+
+
+def _begin(
+    calls: StepCalls, config: Any, item: Any, attempt: Attempt | None = None
+) -> tuple[Attempt, Request]:
+    attempt = attempt or calls.attempt()
     attempt.calls = 0
-    info = CallInfo(kind="step", request=[config, item])
+    before = _counts(usage_of(item))
+
+    def own_usage(result: Any) -> CallUsage | None:
+        used = usage_of(result)
+        return None if _counts(used) == before else used
+
+    info = CallInfo(kind="step", request=[config, item], usage=own_usage)
     return attempt, calls.request(attempt, None, (), {}, info)
+
+
+def _counts(usage: CallUsage | None) -> tuple[Any, ...] | None:
+    return None if usage is None else (usage.input_tokens, usage.output_tokens, usage.model)
 
 
 def _may_find(calls: StepCalls, asked: Request) -> bool:

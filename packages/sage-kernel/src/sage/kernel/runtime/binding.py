@@ -14,6 +14,7 @@ from sage.api.functions import BaseFunction, FlatMapFunction
 from sage.common.errors import GraphError, StepTimeoutError
 from sage.kernel.compiler import traits
 from sage.kernel.graph.model import FunctionSpec, Node
+from sage.kernel.ledger.current import CURRENT
 from sage.kernel.runtime.failure import OPENING, TaskAbort, fallback_spec, task_failed
 from sage.kernel.runtime.sharing import Shared
 from sage.kernel.scheduling.owner import OWNER
@@ -78,7 +79,7 @@ class Functions:
             self.instances[node.id] = [b.instance for b in bound]
             calls = [b.call for b in bound]
             if node.kind == "comap":
-                calls = list(self._comap(bound))
+                calls = list(self._comap(node, bound))
                 self.calls[node.id] = tuple(self._timed(node, c, asynchronous) for c in calls)
             elif node.kind == "fallback":
                 timed = [self._timed(node, c, asynchronous) for c in calls]
@@ -112,10 +113,14 @@ class Functions:
         self._bound.append((node, bound))
         return bound
 
-    def _comap(self, bound: list[Bound]) -> tuple[Any, Any]:
+    def _comap(self, node: Node, bound: list[Bound]) -> tuple[Any, Any]:
         if len(bound) == 1:
-            instance = bound[0].instance
-            return instance.map1, instance.map2
+            instance, context, recording = bound[0].instance, bound[0].context, self._job.recording
+            both = instance.map1, instance.map2
+            if recording is None:
+                return both
+            first, second = (recording.around(node, node.specs[0], m, context) for m in both)
+            return first, second
         return bound[0].call, bound[1].call
 
     def _timed(self, node: Node, call: Any, asynchronous: bool) -> Any:
@@ -124,7 +129,8 @@ class Functions:
             return call
         if asynchronous:
             return timed_async(call, seconds, node.name)
-        timed = TimedCall(call, seconds, node.name)
+        calls = self.contexts[node.id]._calls
+        timed = TimedCall(call, seconds, node.name, None if calls is None else calls.carried)
         self._timers.append(timed)
         return timed
 
@@ -391,9 +397,10 @@ class TimedCall:
     (its result is dropped) and the next call gets a new helper.
     """
 
-    __slots__ = ("_call", "_name", "_requests", "_seconds", "_stopped")
+    __slots__ = ("_call", "_name", "_record", "_requests", "_seconds", "_stopped")
 
-    def __init__(self, call: Any, seconds: float, name: str) -> None:
+    def __init__(self, call: Any, seconds: float, name: str, record: Any = None) -> None:
+        self._record = record
         self._call = call
         self._seconds = seconds
         self._name = name
@@ -414,7 +421,8 @@ class TimedCall:
             ).start()
         done = threading.Event()
         box: list[Any] = [None, None]
-        self._requests.put((args, box, done))
+        record = None if self._record is None else self._record()
+        self._requests.put((args, box, done, record))
         if not done.wait(self._seconds):
             self._requests.put(None)
             self._requests = None
@@ -437,7 +445,8 @@ class TimedCall:
 def _serve(requests: Any, call: Any, owner: Any) -> None:
     OWNER.set(owner)
     while (request := requests.get()) is not None:
-        args, box, done = request
+        args, box, done, record = request
+        CURRENT.set(record)
         try:
             box[0] = call(*args)
         except BaseException as error:  # noqa: BLE001 - handed to the caller

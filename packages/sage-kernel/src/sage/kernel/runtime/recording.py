@@ -6,23 +6,20 @@ Predecessor: ``sage.kernel.ledger``; successors: ``sage.kernel.runtime.binding``
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextvars import ContextVar
 from types import CodeType
 from typing import Any, Final
 
+from sage.api.calls import on_behalf
 from sage.api.context import RuntimeContext
 from sage.common.errors import GraphError, TaskFailedError
 from sage.kernel.checkpoint.settings import fault_tolerance
 from sage.kernel.compiler import traits
 from sage.kernel.graph.model import FunctionSpec, Node, StreamGraph
-from sage.kernel.ledger.calls import StepCalls
+from sage.kernel.ledger.calls import StepCalls, is_async
 from sage.kernel.ledger.codeversion import functions_of, version_of
-from sage.kernel.ledger.current import CURRENT, Current, Named
+from sage.kernel.ledger.current import CURRENT
 from sage.kernel.ledger.run import RunLedger, open_run
-from sage.kernel.ledger.whole import WHOLE_KINDS, noting_sink, whole_step
-
-CALLER: ContextVar[StepCalls | None] = ContextVar("sage_caller", default=None)
-"""The step on whose behalf a service runs."""
+from sage.kernel.ledger.whole import WHOLE_KINDS, noting_sink, whole_batch, whole_step
 
 
 class Recording:
@@ -38,7 +35,9 @@ class Recording:
         self.ledger = ledger
         if job.listens("call_started") or job.listens("call_finished"):
             ledger.notify = job.tell_call
-        self.notes = any(makes_calls(node) for node in graph.nodes.values())
+        self.notes = any(
+            makes_calls(node) or any(map(lends_itself, node.specs)) for node in graph.nodes.values()
+        )
         self._versions: dict[int, str] = {}
 
     def attach(self, node: Node, context: RuntimeContext) -> None:
@@ -57,11 +56,27 @@ class Recording:
     ) -> Callable[[Any], Any]:
         """``call`` as the engine should make it: recorded as a whole, or noted, where needed."""
         calls: StepCalls = context._calls
+        if lends_itself(spec):
+            call = lent(call, context)
         if node.kind in WHOLE_KINDS and is_effect(node, spec) and not _takes_part(spec):
             call = whole_step(calls, call, _config_of(spec))
         if node.kind == "sink" and self.notes:
             call = noting_sink(calls, call)
         return call
+
+    def around_batch(
+        self,
+        node: Node,
+        execute: Callable[[list[Any]], Any],
+        context: RuntimeContext,
+    ) -> Callable[[list[Any]], Any]:
+        """The same for ``execute_batch``."""
+        spec, calls = node.specs[0], context._calls
+        if lends_itself(spec):
+            execute = lent(execute, context)
+        if is_effect(node, spec) and not _takes_part(spec):
+            execute = whole_batch(calls, execute, _config_of(spec))
+        return execute
 
     def close(self) -> None:
         """The job has ended."""
@@ -128,6 +143,28 @@ def makes_calls(node: Node) -> bool:
     return traits.has_effect(node) or any(_names_call(spec) for spec in node.specs)
 
 
+def lends_itself(spec: FunctionSpec) -> bool:
+    """Whether a step uses objects that make calls on its behalf, such as embedding models."""
+    return bool(getattr(spec.target, "calls_on_behalf", False))
+
+
+def lent(call: Callable[[Any], Any], context: RuntimeContext) -> Callable[[Any], Any]:
+    """``call``, during which calls of shared objects belong to the step."""
+    if is_async(call):
+
+        async def lent_async(item: Any) -> Any:
+            with on_behalf(context):
+                return await call(item)
+
+        return lent_async
+
+    def lent_sync(item: Any) -> Any:
+        with on_behalf(context):
+            return call(item)
+
+    return lent_sync
+
+
 def is_effect(node: Node, spec: FunctionSpec) -> bool:
     """Whether one function of a step is declared to be an effect."""
     if node.options.effect is not None:
@@ -183,37 +220,17 @@ class CarriedServices:
 
     def __call__(self, name: str, *args: Any, **kwargs: Any) -> Any:
         calls = self._calls
-        current = CURRENT.get()
-        reset = None
-        if current is None and (record := calls.context.record_id) is not None:
-            current = Current(Named(record), 0)
-            current.attempts[calls, 0] = calls.attempt()
-            reset = CURRENT.set(current)
-        caller = CALLER.set(calls)
+        reset = CURRENT.set(calls.carried())
         try:
-            result = self._call(name, *args, **kwargs)
+            with on_behalf(calls.context):
+                result = self._call(name, *args, **kwargs)
         finally:
-            CALLER.reset(caller)
-            if reset is not None:
-                CURRENT.reset(reset)
+            CURRENT.reset(reset)
         if hasattr(result, "__await__"):
             return _carried(result, calls)
         return result
 
 
 async def _carried(awaitable: Any, calls: StepCalls) -> Any:
-    caller = CALLER.set(calls)
-    try:
+    with on_behalf(calls.context):
         return await awaitable
-    finally:
-        CALLER.reset(caller)
-
-
-def service_call(
-    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], info: Any
-) -> Any:
-    """``ServiceContext.call``: a call for the step that called the service."""
-    calls = CALLER.get()
-    if calls is None:
-        return function(*args, **kwargs)
-    return calls.call(function, args, kwargs, info)

@@ -22,6 +22,7 @@ from sage.lib.contracts import AnswerLike
 from sage.lib.evaluate.metric import Metric, Scores
 from sage.lib.evaluate.scores import answer_of, with_scores
 from sage.lib.types import Answer, Document, Evaluation
+from sage.middleware.models.calls import call_chat
 
 if TYPE_CHECKING:
     from sage.api.context import RuntimeContext
@@ -82,6 +83,7 @@ class JudgeMetric(Metric):
             ConfigError: No key for a server that is not local.
         """
         settings: JudgeConfig = self.config
+        self._ctx = ctx
         if settings.judge is None:
             self.open_lexical()
             return
@@ -138,7 +140,9 @@ class JudgeMetric(Metric):
         assert self._client is not None
         parts = [task, *(f"{name}:\n<<<\n{_quoted(text)}\n>>>" for name, text in data.items())]
         try:
-            reply = await self._client.chat(
+            reply = await call_chat(
+                self._ctx,
+                self._client,
                 [
                     {"role": "system", "content": _RULE},
                     {"role": "user", "content": "\n\n".join(parts)},

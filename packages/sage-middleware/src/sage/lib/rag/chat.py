@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import attrs
 
 from sage.common.config import Secret
+from sage.middleware.models.calls import call_chat
 
 if TYPE_CHECKING:
     from sage.api.context import RuntimeContext
@@ -98,9 +99,12 @@ class ChatModel:
         if system is not None:
             messages.append({"role": "system", "content": system})
         messages.append({"role": "user", "content": prompt})
-        reply = await self._client.chat(
+        reply = await call_chat(
+            self._ctx,
+            self._client,
             messages,
             model=settings.model or "",
+            prices=settings.prices,
             temperature=settings.temperature,
             max_tokens=settings.max_tokens,
             seed=settings.seed,

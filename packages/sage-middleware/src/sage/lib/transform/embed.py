@@ -28,7 +28,7 @@ class Embed(MapFunction[DocumentLike, Document]):
         >>> stream.map(Embed, {"method": "hash"}, batch_size=64)
     """
 
-    effect = True  # a hosted model is paid per text; a local one costs CPU that a replay saves
+    calls_on_behalf = True  # what a hosted model is paid for is recorded per text
 
     @attrs.frozen(kw_only=True)
     class Config:

@@ -86,6 +86,9 @@ class ChatReply:
             kind="empty",
             retry_after=None,
             retryable=False,
+            input_tokens=self.input_tokens,  # the provider charges for these all the same
+            output_tokens=self.output_tokens,
+            cached_tokens=self.cached_tokens,
         )
 
 

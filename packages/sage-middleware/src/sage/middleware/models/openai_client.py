@@ -131,6 +131,7 @@ class OpenAIClient:
         model: str,
         stream: bool = False,
         on_token: Callable[[str], object] | None = None,
+        idempotency_key: str | None = None,
         **params: Any,
     ) -> ChatReply:
         """One chat completion.
@@ -141,6 +142,8 @@ class OpenAIClient:
             stream: Receive the reply as it is made; usage is asked for and counted.
             on_token: Called on the event loop with each piece of text of a stream. Once it was
                 called, a failure is not retried: the caller has seen half an answer.
+            idempotency_key: Sent as ``Idempotency-Key``, the same in every attempt, so that a
+                server that knows it does not do the work twice.
             params: Further fields of the request (``temperature``, ``max_tokens``, ``tools``,
                 ``seed``, ``stop``, ``response_format`` …); ``None`` values are left out.
 
@@ -157,6 +160,7 @@ class OpenAIClient:
             if on_token is not None:
                 on_token(text)
 
+        headers = {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}
         started: float | None = None
         attempt = 0
         while True:
@@ -167,9 +171,9 @@ class OpenAIClient:
                 started = time.perf_counter()
             try:
                 if stream:
-                    reply = await self._stream_once(body, deliver, started, call)
+                    reply = await self._stream_once(body, headers, deliver, started, call)
                 else:
-                    reply = self._read(await self._post(body, call))
+                    reply = self._read(await self._post(body, headers, call))
             except ModelError as error:
                 call.fail(error)
                 shown = on_token is not None and bool(delivered)
@@ -234,11 +238,15 @@ class OpenAIClient:
             payload.setdefault("stream_options", {"include_usage": True})
         return orjson.dumps(payload)
 
-    async def _post(self, body: bytes, call: Attempt) -> bytes:
+    async def _post(self, body: bytes, headers: Mapping[str, str], call: Attempt) -> bytes:
         session = await self._sessions.get()
         try:
             async with session.post(
-                self._chat_url, data=body, timeout=self._plain, allow_redirects=False
+                self._chat_url,
+                data=body,
+                headers=headers,
+                timeout=self._plain,
+                allow_redirects=False,
             ) as response:
                 call.headers = response.headers
                 content = await response.read()
@@ -251,14 +259,23 @@ class OpenAIClient:
             raise self._broken("connection", _reason(error)) from error
 
     async def _stream_once(
-        self, body: bytes, deliver: Callable[[str], object], started: float, call: Attempt
+        self,
+        body: bytes,
+        headers: Mapping[str, str],
+        deliver: Callable[[str], object],
+        started: float,
+        call: Attempt,
     ) -> ChatReply:
         session = await self._sessions.get()
         reader = self._reader()
         decoder = self._decoder()
         try:
             async with session.post(
-                self._chat_url, data=body, timeout=self._streaming, allow_redirects=False
+                self._chat_url,
+                data=body,
+                headers=headers,
+                timeout=self._streaming,
+                allow_redirects=False,
             ) as response:
                 call.headers = response.headers
                 if response.status != 200:

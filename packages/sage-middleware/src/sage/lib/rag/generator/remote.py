@@ -115,6 +115,7 @@ class RemoteGenerator(GenerationFunction):
             "deadline": settings.deadline,
             "retry": RetryRule(max_retries=settings.max_retries),
             "headers": settings.headers,
+            "prices": settings.prices,
         }
 
     def open(self, ctx: RuntimeContext) -> None:
@@ -123,6 +124,7 @@ class RemoteGenerator(GenerationFunction):
         Raises:
             ConfigError: No key for a server that is not local.
         """
+        self._ctx = ctx
         self._job_id = ctx.job_id
         self._client = self._make_client()
 
@@ -196,11 +198,16 @@ class RemoteGenerator(GenerationFunction):
     async def _ask(
         self, messages: list[dict[str, Any]], on_token: Callable[[str], object] | None
     ) -> ChatReply:
-        return await self._client.chat(
+        from sage.middleware.models.calls import call_chat  # noqa: PLC0415 - only with a client
+
+        return await call_chat(
+            self._ctx,
+            self._client,
             messages,
             model=self._model,
             stream=self._stream,
             on_token=on_token,
+            prices=self.config.prices,
             **self._params,
         )
 

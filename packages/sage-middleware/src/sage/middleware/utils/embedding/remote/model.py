@@ -5,19 +5,21 @@ from __future__ import annotations
 import abc
 import base64
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import attrs
 import numpy as np
 import numpy.typing as npt
 
+from sage.api.calls import CALLER, CallInfo, CallUsage, on_behalf
 from sage.common.errors import ConfigError, ModelError
 from sage.common.secrets import Secret
 from sage.kernel.scheduling.limits import Limit
 from sage.middleware.models.limiting import ModelLimits
 from sage.middleware.models.retry import RetryRule
-from sage.middleware.utils.embedding.model import EmbeddingModel, Kind
+from sage.middleware.utils.embedding.model import EmbeddingModel, Kind, Vectors
 from sage.middleware.utils.embedding.remote.transport import JsonTransport
 
 
@@ -166,6 +168,43 @@ class RemoteEmbedder(EmbeddingModel):
         May raise ``KeyError``, ``TypeError`` or ``ValueError`` for an answer of another shape.
         """
 
+    def embed_many(
+        self, texts: Iterable[str], batch_size: int | None = None, *, kind: Kind = "document"
+    ) -> Vectors:
+        """As for every model; for a step of a job the texts are calls of that step.
+
+        With a ledger, texts that were embedded before a crash are not sent again.
+        """
+        caller = CALLER.get()
+        if caller is None:
+            return super().embed_many(texts, batch_size, kind=kind)
+        wanted = self._checked(texts)
+        many = super().embed_many
+
+        def embed(missing: list[str]) -> _Rows:
+            with on_behalf(None):
+                used: list[int] = []
+                token = _TOKENS.set(used)
+                try:
+                    return _Rows(many(missing, batch_size, kind=kind), used)
+                finally:
+                    _TOKENS.reset(token)
+
+        info = CallInfo(
+            kind="embedding",
+            provider=self._limits.host,
+            model=self._model,
+            request=[self.fingerprint, kind],
+            usage=lambda rows: CallUsage(sum(rows.used)) if isinstance(rows, _Rows) else None,
+        )
+        one_each = len(wanted) == len(caller.record_ids)
+        rows = caller.call_many(
+            embed, wanted, call_info=info, records=None if one_each else [0] * len(wanted)
+        )
+        if not rows:
+            return many(wanted, batch_size, kind=kind)
+        return np.stack(rows)
+
     def _encode(self, texts: Sequence[str], kind: Kind) -> npt.NDArray[np.floating[Any]]:
         sent = [place for place, text in enumerate(texts) if text.strip()]
         parts = [self._request(part, kind) for part in self._cut([texts[i] for i in sent])]
@@ -208,6 +247,9 @@ class RemoteEmbedder(EmbeddingModel):
                 status=200,
             ) from exc
         call.settle(tokens or None, None)
+        used = _TOKENS.get()
+        if used is not None:
+            used.append(tokens)
         if len(vectors) != len(texts):
             raise ModelError(
                 f"embedding {self._provider.name!r}: {len(texts)} texts were sent and "
@@ -226,6 +268,17 @@ class RemoteEmbedder(EmbeddingModel):
         if key:
             headers["Authorization"] = f"Bearer {key}"
         return headers
+
+
+class _Rows(list[Vectors]):
+    """Vectors, and the tokens of the requests that were made for them."""
+
+    def __init__(self, vectors: Vectors, used: list[int]) -> None:
+        super().__init__(vectors)
+        self.used = used
+
+
+_TOKENS: ContextVar[list[int] | None] = ContextVar("sage_embedding_tokens", default=None)
 
 
 def estimate_tokens(text: str) -> int:
