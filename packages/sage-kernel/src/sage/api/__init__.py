@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         StopSignal,
     )
     from sage.api.local_environment import LocalEnvironment
+    from sage.api.remote_environment import RemoteEnvironment, RemoteJob
     from sage.api.retry import RetryPolicy
 
 _HOMES = {
@@ -46,6 +47,8 @@ _HOMES = {
     "LocalEnvironment": "local_environment",
     "MapFunction": "functions",
     "ProcessFunction": "functions",
+    "RemoteEnvironment": "remote_environment",
+    "RemoteJob": "remote_environment",
     "RetryPolicy": "retry",
     "RoutedStream": "connected",
     "RuntimeContext": "context",
@@ -70,6 +73,8 @@ __all__ = [
     "LocalEnvironment",
     "MapFunction",
     "ProcessFunction",
+    "RemoteEnvironment",
+    "RemoteJob",
     "RetryPolicy",
     "RoutedStream",
     "RuntimeContext",

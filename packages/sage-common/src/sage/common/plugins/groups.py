@@ -32,6 +32,7 @@ OTHER_GROUPS = (
     "sage.runtimes",
     "sage.commands",
     "sage.apps",
+    "sage.http_apps",
 )
 
 #: Observers: pluggy hook implementations, see ``sage.common.hooks``.

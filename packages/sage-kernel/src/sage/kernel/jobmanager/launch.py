@@ -122,6 +122,7 @@ def start_daemon(
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         raise _not_started(said, home, timeout)
+    process.returncode = 0  # it outlives us: nothing to wait for, and nothing to warn of
     return _client(whole, said["url"]).status()
 
 
