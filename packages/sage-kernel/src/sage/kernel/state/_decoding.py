@@ -15,21 +15,24 @@ import importlib
 import uuid
 import zoneinfo
 from collections.abc import Callable, Iterator
-from enum import EnumMeta, Flag
+from enum import EnumMeta
 from typing import Any, Final
 
 import msgspec
 
 from sage.kernel.state import _tags as tag
-from sage.kernel.state._encoding import FACTORIES, PATHS
 from sage.kernel.state._records import (
     UPGRADE,
     Record,
+    can_be_combined,
     find_class,
     has_default,
     record_of,
     refusal,
 )
+from sage.kernel.state._writers import FACTORIES, PATHS
+
+_UNSET: Final = tag.READ_MARKS[tag.UNSET]
 
 
 class Unreadable(Exception):
@@ -39,13 +42,14 @@ class Unreadable(Exception):
 class SavedClass:
     """A class as it was when state was saved, beside what it is now."""
 
-    __slots__ = ("added", "fields", "now", "record", "upgrade")
+    __slots__ = ("added", "fields", "now", "record", "unchanged", "upgrade")
 
     def __init__(self, now: type, fields: list[str] | None) -> None:
         self.now = now
         self.fields: tuple[str, ...] = tuple(fields or ())
         self.record: Record | None = None
         self.added: tuple[str, ...] = ()
+        self.unchanged = False
         self.upgrade: Callable[[dict[str, Any]], dict[str, Any]] | None = None
         if isinstance(now, EnumMeta):
             if fields is not None:
@@ -54,8 +58,7 @@ class SavedClass:
         if fields is None:
             raise Unreadable(f"{now.__qualname__} was an enum and is a class with fields now")
         self.record = record_of(now)
-        if self.fields == self.record.fields:
-            return
+        self.unchanged = self.fields == self.record.fields
         removed = sorted(set(self.fields) - set(self.record.fields))
         added = set(self.record.fields) - set(self.fields)
         if removed or added:
@@ -68,9 +71,9 @@ class SavedClass:
                 f"longer has; keep the field, or give the class a class method {UPGRADE}(fields) "
                 "that takes the saved fields as a dict and returns those it has now"
             )
-        self._add(added)
+        self._add(self.record.fields, added)
 
-    def _add(self, added: set[str]) -> None:
+    def _add(self, order: tuple[str, ...], added: set[str]) -> None:
         for name in sorted(added):
             if not has_default(self.now, name):
                 raise Unreadable(
@@ -78,27 +81,30 @@ class SavedClass:
                     f"not have; give it a default, or give the class a class method {UPGRADE}"
                     "(fields) that takes the saved fields as a dict and returns those it has now"
                 )
-        assert self.record is not None
-        self.added = tuple(name for name in self.record.fields if name in added)
+        self.added = tuple(name for name in order if name in added)
 
-    def make(self, values: list[Any], extras: dict[str, Any]) -> Any:
+    def make(self, values: list[Any]) -> Any:
         """An instance of the class as it is now."""
-        if self.record is None:
+        record = self.record
+        if record is None:
             raise Unreadable(f"{self.now.__qualname__} is an enum, not a class with fields")
-        fields = dict(zip(self.fields, values, strict=True))
-        if tag.Mark in map(type, values):
-            fields = {name: value for name, value in fields.items() if type(value) is not tag.Mark}
+        if self.unchanged and tag.Mark not in map(type, values):
+            return record.build(values)
+        fields = {
+            name: value
+            for name, value in zip(self.fields, values, strict=True)
+            if value is not _UNSET
+        }
         if self.upgrade is not None:
             fields = dict(self.upgrade(fields))
-            known = self.record.fields
-            unknown = sorted(set(fields) - set(known))
+            unknown = sorted(fields.keys() - set(record.fields))
             if unknown:
                 raise Unreadable(
                     f"{self.now.__qualname__}.{UPGRADE} returned the field {unknown[0]!r}, which "
-                    f"the class does not have; it has {', '.join(known)}"
+                    f"the class does not have; it has {', '.join(record.fields)}"
                 )
-            self._add(set(known) - set(fields))
-        return self.record.make(fields, extras, self.added)
+            self._add(record.fields, set(record.fields) - fields.keys())
+        return record.make(fields, self.added)
 
 
 class Reader:
@@ -199,16 +205,20 @@ class Reader:
 
 def _read_record(reader: Reader, plain: list[Any]) -> Any:
     saved = reader.saved_class(plain[1])
-    end = 2 + len(saved.fields)
-    values = plain[2:end]
+    values = plain[2:]
     if not tag.SCALARS.issuperset(map(type, values)):
         for index, each in enumerate(values):
-            if type(each) is not tag.Mark:
+            if each is not _UNSET:
                 values[index] = reader.value(each)
-    extras = reader.value(plain[end]) if len(plain) > end else {}
-    if type(extras) is not dict or len(plain) > end + 1:
-        raise Unreadable(f"a {saved.now.__qualname__} has {len(plain) - 2} fields")
-    return saved.make(values, extras)
+    count = len(saved.fields)
+    if len(values) == count:
+        return saved.make(values)
+    extras = values[count] if len(values) == count + 1 else None
+    if type(extras) is not dict or saved.record is None:
+        raise Unreadable(f"a {saved.now.__qualname__} has {len(values)} fields")
+    instance = saved.make(values[:count])
+    saved.record.fill(instance, extras)
+    return instance
 
 
 def _read_enum(reader: Reader, plain: list[Any]) -> Any:
@@ -223,7 +233,7 @@ def _read_enum(reader: Reader, plain: list[Any]) -> Any:
 
 def _read_flags(reader: Reader, plain: list[Any]) -> Any:
     cls: Any = reader.saved_class(plain[1]).now
-    if not (isinstance(cls, EnumMeta) and issubclass(cls, Flag)):
+    if not can_be_combined(cls):
         raise Unreadable(f"{cls.__qualname__} has no combinations of members")
     return cls(reader.value(plain[2]))
 

@@ -10,8 +10,9 @@ import dataclasses
 import functools
 import inspect
 import sys
-from collections.abc import Callable
-from enum import EnumMeta
+from collections.abc import Callable, Sequence
+from datetime import tzinfo
+from enum import EnumMeta, Flag
 from operator import attrgetter
 from types import BuiltinFunctionType, FunctionType, MemberDescriptorType
 from typing import Any, Final
@@ -44,6 +45,8 @@ def refusal(cls: type) -> str | None:
 
     Plain types are the encoder's business: this is about enums and records.
     """
+    if issubclass(cls, tzinfo):
+        return "is not a time zone of the standard library; use zoneinfo.ZoneInfo"
     if issubclass(cls, BaseException):
         return "is an exception; store its text, or its facts in a dataclass"
     if not isinstance(cls, EnumMeta) and not is_record(cls):
@@ -86,6 +89,13 @@ def _not_a_record(cls: type) -> str:
     )
 
 
+def can_be_combined(cls: type) -> bool:
+    """Whether a class makes combinations of its members, without code of its own."""
+    if not (isinstance(cls, EnumMeta) and issubclass(cls, Flag)):
+        return False
+    return not any("_missing_" in vars(base) for base in cls.__mro__ if base.__module__ != "enum")
+
+
 def is_record(cls: type) -> bool:
     """Whether instances are their fields."""
     return attrs.has(cls) or dataclasses.is_dataclass(cls) or _is_named_tuple(cls) or is_struct(cls)
@@ -119,31 +129,54 @@ class Record:
     Attributes:
         cls: The class.
         fields: Names of its fields, in order.
+        open: Whether an instance may have attributes beside its fields.
     """
 
-    __slots__ = ("_derived", "_get", "_hidden", "_make", "_names", "_slots", "cls", "fields")
+    __slots__ = (
+        "_derived",
+        "_get",
+        "_hidden",
+        "_names",
+        "_setters",
+        "_slots",
+        "cls",
+        "fields",
+        "make",
+        "open",
+    )
 
     def __init__(self, cls: type) -> None:
         self.cls = cls
         self.fields = _field_names(cls)
         self._names = frozenset(self.fields)
-        self._make = (
+        self._get = _getter(cls, self.fields)
+        self._slots = {
+            name: member
+            for base in reversed(cls.__mro__)
+            for name, member in vars(base).items()
+            if isinstance(member, MemberDescriptorType)
+        }
+        self._derived = _derived_names(cls)
+        self._hidden = tuple(sorted(self._slots.keys() - self._names - self._derived))
+        self.open = bool(self._hidden) or cls.__dictoffset__ != 0
+        # Of instances that are nothing but slots: the way most values of the field are made.
+        self._setters = (
+            None
+            if is_struct(cls)
+            or _HASH_CACHE in self._derived
+            or not self._slots.keys() >= self._names
+            else tuple(self._slots[name].__set__ for name in self.fields)
+        )
+        self.make = (
             self._make_struct
             if is_struct(cls)
             else self._make_tuple
             if issubclass(cls, tuple)
             else self._make_object
         )
-        self._get = _getter(cls, self.fields)
-        members = {
-            name
-            for base in cls.__mro__
-            for name, member in vars(base).items()
-            if isinstance(member, MemberDescriptorType)
-        }
-        self._slots = frozenset(members)
-        self._derived = _derived_names(cls)
-        self._hidden = tuple(sorted(members - self._names - self._derived))
+        """``(fields, added)`` to an instance: fields by name, and fields that take their default.
+        A field in neither has no value.
+        """
 
     def read(self, instance: Any) -> tuple[Any, ...]:
         """The values of the fields, ``UNSET_FIELD`` where there is none."""
@@ -165,19 +198,13 @@ class Record:
                 found[name] = value
         return found
 
-    def make(
-        self, fields: dict[str, Any], extras: dict[str, Any], added: tuple[str, ...] = ()
-    ) -> Any:
-        """An instance with these attributes.
-
-        Args:
-            fields: Values of fields.
-            extras: Attributes beside the fields.
-            added: Fields that take their default.
-        """
-        instance = self._make(fields, added)
-        if extras:
-            self._fill(instance, extras)
+    def build(self, values: Sequence[Any]) -> Any:
+        """An instance with these values of all its fields, in order."""
+        if self._setters is None:
+            return self.make(dict(zip(self.fields, values, strict=True)), ())
+        instance: Any = object.__new__(self.cls)
+        for setter, value in zip(self._setters, values, strict=True):
+            setter(instance, value)
         return instance
 
     def _make_struct(self, fields: dict[str, Any], added: tuple[str, ...]) -> Any:
@@ -193,20 +220,22 @@ class Record:
 
     def _make_object(self, fields: dict[str, Any], added: tuple[str, ...]) -> Any:
         instance: Any = object.__new__(self.cls)
-        self._fill(instance, fields)
+        self.fill(instance, fields)
         for name in added:
-            self._fill(instance, {name: _default(self.cls, name, instance)})
+            self.fill(instance, {name: _default(self.cls, name, instance)})
         if _HASH_CACHE in self._derived:
-            self._fill(instance, {_HASH_CACHE: None})
+            self.fill(instance, {_HASH_CACHE: None})
         return instance
 
-    def _fill(self, instance: Any, values: dict[str, Any]) -> None:
-        if not self._slots:
+    def fill(self, instance: Any, values: dict[str, Any]) -> None:
+        """Set attributes without running code of the class."""
+        slots = self._slots
+        if not slots:
             instance.__dict__.update(values)
             return
         for name, value in values.items():
-            if name in self._slots:
-                object.__setattr__(instance, name, value)
+            if name in slots:
+                slots[name].__set__(instance, value)
             else:
                 instance.__dict__[name] = value
 

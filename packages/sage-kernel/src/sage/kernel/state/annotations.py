@@ -14,8 +14,8 @@ import typing
 from typing import Any, Final
 
 from sage.kernel.graph.types import is_any, members, show
-from sage.kernel.state._encoding import PLAIN_TYPES
 from sage.kernel.state._records import is_record, refusal
+from sage.kernel.state._writers import PLAIN_TYPES
 
 _NEVER: Final = frozenset(
     {

@@ -27,7 +27,8 @@ from typing import Any
 import msgspec
 
 from sage.kernel.state._decoding import Reader, Unreadable
-from sage.kernel.state._encoding import Refused, document
+from sage.kernel.state._encoding import document
+from sage.kernel.state._refused import Refused
 from sage.kernel.state.annotations import check_annotation
 from sage.kernel.state.errors import StateDecodingError, StateEncodingError
 
