@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sage.common.errors import PluginError
 from sage.middleware.services.memory.errors import (
     CollectionExistsError,
     CollectionNameError,
@@ -259,3 +260,29 @@ def test_connecting_again_gives_the_open_collection(manager: MemoryManager) -> N
     manager.close()
     assert made.closed
     assert other.closed
+
+
+def test_an_installed_back_end_is_found_and_a_broken_one_named(
+    manager: MemoryManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A distribution as pip leaves it: metadata with entry points beside the module."""
+    facts = tmp_path / "site" / "acme_memory-1.dist-info"
+    facts.mkdir(parents=True)
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-memory\nVersion: 1\n")
+    (facts / "entry_points.txt").write_text(
+        "[sage.memory_backends]\nacme = acme_memory:Rows\nbroken = acme_nowhere:Rows\n"
+    )
+    (tmp_path / "site" / "acme_memory.py").write_text(
+        "from sage.middleware.services.memory.memory_collection import vdb_collection\n\n\n"
+        "class Rows(vdb_collection.VDBMemoryCollection):\n"
+        "    pass\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    rows = manager.create_collection("mine", backend_type="acme", dim=2)
+    assert type(rows).__module__ == "acme_memory"
+    manager.close()
+    with MemoryManager(manager.data_dir) as again:
+        assert type(again.connect_collection("mine")) is type(rows)
+        with pytest.raises(PluginError, match="acme_nowhere"):
+            again.create_collection("other", backend_type="broken")
+        assert [c["backend"] for c in again.list_collections()] == ["acme"]
