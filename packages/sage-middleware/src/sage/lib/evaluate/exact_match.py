@@ -14,6 +14,9 @@ class ExactMatch(EvaluateFunction):
 
     Case, punctuation, English articles and white space do not count.
     Source: the official evaluation script of SQuAD 2.0.
+
+    Example:
+        >>> stream.map(ExactMatch)
     """
 
     metrics = ("em",)

@@ -24,6 +24,9 @@ class SpanOverlapEvaluate(PassageMetric):
     ``start``; one without a place is taken to be the whole document.
 
     Source: Smith, Troynikov, Evaluating Chunking Strategies for Retrieval, 2024.
+
+    Example:
+        >>> stream.map(SpanOverlapEvaluate)
     """
 
     metrics = ("span_recall", "span_precision", "span_iou")
