@@ -172,6 +172,7 @@ def test_key_survives_only_steps_that_keep_the_item(env, stream):
         (lambda s: s.union(), "at least one"),
         (lambda s: s.split(), "predicate"),
         (lambda s: s.branch(), "builder"),
+        (lambda s: s.branch(lambda s: s.map(str), lambda x: x < 2), "builder 2 .* use split"),
         (lambda s: s.fallback(str), "backup"),
         (lambda s: s.window(), "either count"),
         (lambda s: s.window(count=1, seconds=1), "either count"),

@@ -229,10 +229,27 @@ class DataStream(Generic[T]):
         return [*(routed[name] for name in names), routed.default]
 
     def branch(self, *builders: Callable[[DataStream[T]], R]) -> list[R]:
-        """Give every item to each of the builders, and return what they made."""
+        """Give every item to each of the builders, and return what they made.
+
+        Args:
+            builders: Each is called once, now, with this stream: ``lambda s: s.map(...)``.
+
+        Raises:
+            GraphError: There is none, or one took the stream for an item.
+        """
         if not builders:
             raise GraphError(f"branch of {self.name!r}: give at least one builder function")
-        return [builder(self) for builder in builders]
+        made = []
+        for nth, builder in enumerate(builders, 1):
+            try:
+                made.append(builder(self))
+            except TypeError as error:
+                raise GraphError(
+                    f"branch of {self.name!r}: builder {nth} failed with {error}; it is given the "
+                    "stream, as in branch(lambda s: s.map(f), lambda s: s.filter(g)); to send each "
+                    "item one way use split(condition) or route(function)"
+                ) from error
+        return made
 
     def fallback(self, primary: Any, /, *backups: Any, **options: Any) -> DataStream[Any]:
         """Try steps in order until one neither raises nor exceeds ``timeout`` (seconds, per try).

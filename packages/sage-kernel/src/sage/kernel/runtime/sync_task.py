@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from sage.kernel.compiler.inline import Inlined
     from sage.kernel.runtime.snapshots import Saved, SavedSource
 
-LONGEST = 2048
+LONGEST = 4096
 """Most records per call of the generated function."""
-QUICK = 0.0005
-SLOW = 0.002
+QUICK = 0.001
+SLOW = 0.004
 PROFILE_EVERY = 64
 """One of this many calls runs the variant that times each step."""
 SLOW_RECORD = 2e-5
