@@ -1,4 +1,4 @@
-"""Public API of SAGE: environments, streams, the function contracts of steps and retry policies.
+"""Public API of SAGE: environments, streams, the contracts of steps and services, retry policies.
 
 Names are loaded on first use, so that importing one contract does not pay for the others.
 Predecessor: ``sage.common``; successor: ``sage.kernel.graph``.
@@ -31,10 +31,12 @@ if TYPE_CHECKING:
     from sage.api.local_environment import LocalEnvironment
     from sage.api.remote_environment import RemoteEnvironment, RemoteJob
     from sage.api.retry import RetryPolicy
+    from sage.api.service import BaseService
 
 _HOMES = {
     "BaseEnvironment": "base_environment",
     "BaseFunction": "functions",
+    "BaseService": "service",
     "BatchFunction": "functions",
     "CoMapFunction": "functions",
     "ConnectedStreams": "connected",
@@ -61,6 +63,7 @@ _HOMES = {
 __all__ = [
     "BaseEnvironment",
     "BaseFunction",
+    "BaseService",
     "BatchFunction",
     "CoMapFunction",
     "ConnectedStreams",
