@@ -172,6 +172,7 @@ def test_long_sections_are_cut_and_pages_are_known():
     assert all(len(passage.text) <= 200 for passage in found)
     assert all(passage.text == text[passage.start : passage.end] for passage in found)
     assert {passage.metadata["page"] for passage in found} == {1, 2}
+    assert all(("One" in p.text) == (p.metadata["page"] == 1) for p in found)
     assert {passage.metadata["title"] for passage in found} == {"Numbers"}
     assert all("page_offsets" not in passage.metadata for passage in found)
     assert len({passage.id for passage in found}) == len(found)

@@ -6,6 +6,7 @@ import json
 import pytest
 
 from sage.api import LocalEnvironment
+from sage.api.context import RuntimeContext
 from sage.common.errors import ModelError
 from sage.lib.evaluate import (
     AnswerRelevancyEvaluate,
@@ -32,7 +33,7 @@ def answer(text, references=(), passages=PASSAGES, **more):
 
 def scored(evaluator, item):
     async def run():
-        evaluator.open(None)
+        evaluator.open(RuntimeContext(job_id="j", job_name="j", operator="judge", uid="judge"))
         try:
             return await evaluator.execute(item)
         finally:

@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+import attrs
+
 from sage.api.functions import (
     FlatMapFunction,
     MapFunction,
@@ -35,6 +37,12 @@ AnswerLike = Answer | Evaluation | Mapping[str, Any] | tuple[Any, ...]
 
 DocumentLike = Document | str | Mapping[str, Any]
 """What a transform of documents takes."""
+
+
+@attrs.frozen
+class NoConfig:
+    """``Config`` of an operator without settings: any key is a mistake, and named."""
+
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -138,6 +146,7 @@ __all__ = [
     "DocumentLike",
     "EvaluateFunction",
     "GenerationFunction",
+    "NoConfig",
     "PromptFunction",
     "PromptLike",
     "QueryLike",

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from sage.apps.ingest.changes import PATTERNS, SOURCE, Changes, find_changes, known_files
+from sage.apps.ingest.passages import CUT
 from sage.apps.ingest.pipeline import build_pipeline
 from sage.apps.letters import failure_of
 from sage.common.cli.output import ExitCode, emit, say
@@ -80,7 +81,7 @@ def command(
         known_files(data_dir, collection),
         patterns=pattern or PATTERNS,
         exclude=exclude or (),
-        settings=json.dumps(passages),
+        settings=json.dumps({**passages, "cut": CUT}),
         replace=replace,
     )
     if dry_run:

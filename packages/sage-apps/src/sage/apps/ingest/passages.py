@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import attrs
@@ -14,10 +15,12 @@ from sage.lib.types import Document
 
 DROPPED = ("page_offsets",)
 """Metadata of a whole file that a passage does not need."""
+CUT = 1
+"""Raised when files are cut in another way, so that every file is cut again."""
 
 
 class Passages(MapFunction[Document, list[Document]]):
-    """Cuts a file into passages that know heading, page and place.
+    """Cuts a file into passages that know heading, page and place; none is on two pages.
 
     Sections are cut as ``MarkdownSplitter`` does (parsers give headings of all formats in that
     form); what is longer than ``chunk_size`` is cut further as ``RecursiveSplitter`` does, with
@@ -67,12 +70,20 @@ class Passages(MapFunction[Document, list[Document]]):
         return found
 
     def _cut(self, document: Document) -> Iterator[Document]:
-        for section in self._sections.execute(document):
-            if len(section.text) <= self.config.chunk_size:
-                yield section
-                continue
-            first = section.start or 0
-            for piece in self._pieces.execute(section):
-                start = first + (piece.start or 0)
-                end = start + len(piece.text)
-                yield attrs.evolve(piece, start=start, end=end, parent_id=document.id)
+        for first, page in _pages(document):
+            for section in self._sections.execute(page):
+                short = len(section.text) <= self.config.chunk_size
+                for piece in (section,) if short else self._pieces.execute(section):
+                    start = first + (piece.start or 0)
+                    if not short:
+                        start += section.start or 0
+                    yield attrs.evolve(
+                        piece, start=start, end=start + len(piece.text), parent_id=document.id
+                    )
+
+
+def _pages(document: Document) -> Iterator[tuple[int, Document]]:
+    """The pages of a document and the character each starts at; one, if it has none."""
+    offsets = list(document.metadata.get("page_offsets") or (0,))
+    for start, end in pairwise([*offsets, len(document.text)]):
+        yield start, attrs.evolve(document, text=document.text[start:end])

@@ -43,7 +43,9 @@ class Report:
             score = "     -" if passage.score is None else f"{passage.score:6.3f}"
             text = " ".join(passage.text.split())
             shown = text if len(text) <= 90 else text[:89] + "…"
-            self._print(f"   [{score}] {passage.id}: {shown}", style="dim")
+            page = passage.metadata.get("page")
+            place = passage.id if page is None else f"{passage.id}, page {page}"
+            self._print(f"   [{score}] {place}: {shown}", style="dim")
         self._print(f"   → {answer.text}", style="green")
         facts = [f"{(answer.latency or 0.0) * 1000:.1f} ms"]
         if answer.usage.output_tokens is not None:

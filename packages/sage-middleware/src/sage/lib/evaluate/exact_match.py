@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sage.lib.adapt import as_answer
-from sage.lib.contracts import AnswerLike, EvaluateFunction
+from sage.lib.contracts import AnswerLike, EvaluateFunction, NoConfig
 from sage.lib.evaluate.scores import with_score
 from sage.lib.evaluate.squad import best_of, exact_match
 from sage.lib.types import Evaluation
@@ -19,6 +19,7 @@ class ExactMatch(EvaluateFunction):
         >>> stream.map(ExactMatch)
     """
 
+    Config = NoConfig
     metrics = ("em",)
 
     def execute(self, item: AnswerLike) -> Evaluation:

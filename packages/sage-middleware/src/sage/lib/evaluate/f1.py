@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sage.lib.adapt import as_answer
-from sage.lib.contracts import AnswerLike, EvaluateFunction
+from sage.lib.contracts import AnswerLike, EvaluateFunction, NoConfig
 from sage.lib.evaluate.scores import with_score
 from sage.lib.evaluate.squad import best_of, token_f1
 from sage.lib.types import Evaluation
@@ -18,6 +18,7 @@ class F1Evaluate(EvaluateFunction):
         >>> stream.map(F1Evaluate).map(ExactMatch)
     """
 
+    Config = NoConfig
     metrics = ("f1",)
 
     def execute(self, item: AnswerLike) -> Evaluation:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 
-from sage.lib.contracts import AnswerLike, EvaluateFunction
+from sage.lib.contracts import AnswerLike, EvaluateFunction, NoConfig
 from sage.lib.evaluate.scores import answer_of, with_scores
 from sage.lib.types import Answer, Evaluation, Retrieved
 
@@ -23,6 +23,7 @@ class Metric(EvaluateFunction):
         needs: ``answer``, or ``passages`` when the measure makes sense without an answer.
     """
 
+    Config: ClassVar[type | None] = NoConfig
     needs: ClassVar[Needs] = "answer"
 
     def score(self, answer: Answer) -> Scores:

@@ -15,9 +15,11 @@ import math
 from typing import Any
 
 import attrs
+import pytest
 
 from sage.api.context import RuntimeContext
 from sage.api.local_environment import LocalEnvironment
+from sage.common.errors import ConfigError
 from sage.lib.types import Answer, Citation, Document, Evaluation, Query, Usage
 from sage.middleware.testing.retrievers import run_items
 
@@ -109,6 +111,10 @@ class EvaluatorSuite:
     def test_the_same_answer_has_the_same_scores(self) -> None:
         first, second = self.run(FULL, FULL)
         assert first.scores == second.scores
+
+    def test_a_key_that_is_no_setting_is_refused(self) -> None:
+        with pytest.raises(ConfigError, match="no_such_key"):
+            self.make(no_such_key=1)
 
     def test_it_runs_in_a_job(self) -> None:
         found: list[Any] = []

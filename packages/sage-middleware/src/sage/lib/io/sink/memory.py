@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sage.lib.contracts import SinkFunction
+from sage.lib.contracts import NoConfig, SinkFunction
 
 
 class MemorySink(SinkFunction[Any]):
@@ -16,6 +16,8 @@ class MemorySink(SinkFunction[Any]):
         >>> env.submit().wait()
         >>> sink.items
     """
+
+    Config = NoConfig
 
     def __init__(self, config: Any = None, **overrides: Any) -> None:
         super().__init__(config, **overrides)
