@@ -259,3 +259,28 @@ def test_completion_in_bash(sage):
         check=True,
     )
     assert done.stdout.split() == ["show", "set", "show"]
+
+
+def test_certificates(sage, tmp_path):
+    pytest.importorskip("cryptography")
+    done = sage("ssl-cert", "verify")
+    assert done.returncode == 4
+    assert "sage ssl-cert generate" in done.stderr
+    done = sage("ssl-cert", "generate", "--host", "sage.example", "-o", "json")
+    assert done.returncode == 0, done.stderr
+    made = json.loads(done.stdout)
+    assert Path(made["key"]).stat().st_mode & 0o777 == 0o600
+    assert f"sage config set jobmanager.certfile {made['certificate']}" in done.stderr
+    assert sage("verify", "--host", "sage.example", program="sage-ssl-cert").returncode == 0
+    done = sage("ssl-cert", "verify", "--host", "other.example", "-o", "json")
+    assert done.returncode == 8
+    assert "is not for 'other.example'" in json.loads(done.stdout)[0]["problem"]
+    assert "sage ssl-cert generate --force" in done.stderr
+    shown = yaml.safe_load(sage("ssl-cert", "show", "-o", "yaml").stdout)
+    assert "sage.example" in shown["hosts"]
+    assert shown["authority"] is False
+    assert yaml.safe_load(sage("ssl-cert", "show", made["ca"], "-o", "yaml").stdout)["authority"]
+    done = sage("ssl-cert", "generate")
+    assert done.returncode == 1
+    assert "--force" in done.stderr
+    assert sage("ssl-cert", "generate", "--force").returncode == 0

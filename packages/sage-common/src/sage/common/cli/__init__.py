@@ -10,6 +10,7 @@ from sage.common.cli.entry import (
     main_doctor,
     main_license,
     main_operators,
+    main_ssl_cert,
     standalone,
     version,
 )
@@ -20,6 +21,7 @@ __all__ = [
     "main_doctor",
     "main_license",
     "main_operators",
+    "main_ssl_cert",
     "standalone",
     "version",
 ]

@@ -23,9 +23,12 @@ from sage.common.errors import ConfigError, NotFoundError
 
 SUFFIXES = (".yaml", ".yml", ".json")
 
-Target = Annotated[Path, typer.Argument(help="PIPELINE.yaml or app.py", show_default=False)]
+Target = Annotated[
+    Path, typer.Argument(metavar="FILE", help="PIPELINE.yaml or app.py", show_default=False)
+]
 Arguments = Annotated[
-    list[str] | None, typer.Argument(help="Arguments of app.py", show_default=False)
+    list[str] | None,
+    typer.Argument(metavar="ARGUMENT", help="Arguments of app.py", show_default=False),
 ]
 Settings = Annotated[
     list[str] | None,
@@ -68,12 +71,19 @@ def read_pipeline(
         GraphError: The pipeline file is wrong; names file and key.
     """
     from sage.api.local_environment import LocalEnvironment  # noqa: PLC0415
+
+    spec = read_spec_with(target, config=config, settings=settings)
+    return LocalEnvironment.from_spec(spec, allow=allow, name=str(target))
+
+
+def read_spec_with(target: Path, *, config: Path | None, settings: Sequence[str]) -> dict[str, Any]:
+    """The content of a pipeline file, with its overrides. Raises as ``read_pipeline``."""
     from sage.kernel.graph.spec import read_spec  # noqa: PLC0415
 
     spec = read_spec(target)
     for values, where in overrides(config, settings):
         apply(spec, values, where)
-    return LocalEnvironment.from_spec(spec, allow=allow, name=str(target))
+    return spec
 
 
 def overrides(config: Path | None, settings: Sequence[str]) -> list[tuple[Mapping[str, Any], str]]:
@@ -92,20 +102,24 @@ def parse_setting(text: str) -> dict[str, Any]:
     Raises:
         ConfigError: It has not that form.
     """
+    path, result = split_setting(text)
+    for key in reversed(path.split(".")):
+        result = {key: result}
+    made: dict[str, Any] = result
+    return made
+
+
+def split_setting(text: str, *, shortest: int = 2) -> tuple[str, Any]:
+    """``a.b=1`` as ``("a.b", 1)``; its key has ``shortest`` parts. Raises as ``parse_setting``."""
     from sage.common.config.reading import read_value  # noqa: PLC0415
 
     path, sign, value = text.partition("=")
     keys = path.strip().split(".")
-    if not sign or len(keys) < 2 or not all(keys):
-        raise ConfigError(
-            f"--set {text!r}: expected STEP.KEY=VALUE (or config.KEY=VALUE), "
-            "e.g. --set retriever.top_k=3"
-        )
-    result: Any = read_value(value)
-    for key in reversed(keys):
-        result = {key: result}
-    made: dict[str, Any] = result
-    return made
+    if not sign or len(keys) < shortest or not all(keys):
+        expected = "STEP.KEY=VALUE (or config.KEY=VALUE)" if shortest > 1 else "KEY=VALUE"
+        example = "retriever.top_k=3" if shortest > 1 else "top_k=3"
+        raise ConfigError(f"--set {text!r}: expected {expected}, e.g. --set {example}")
+    return ".".join(keys), read_value(value)
 
 
 def apply(spec: dict[str, Any], values: Mapping[str, Any], where: str) -> None:

@@ -32,6 +32,7 @@ from sage.kernel.jobmanager.settings import DEFAULT_PORT, JobManagerSettings, jo
 __all__ = [
     "DEFAULT_PORT",
     "DaemonState",
+    "client_here",
     "daemon_log",
     "daemon_state",
     "restart_daemon",
@@ -171,6 +172,20 @@ def restart_daemon(
     return start_daemon(host=host, port=port, data_dir=data_dir, settings=settings, timeout=timeout)
 
 
+def client_here(
+    *, data_dir: str | Path | None = None, timeout: float = 30.0
+) -> JobManagerClient | None:
+    """A client of the daemon of a data folder, on whatever port; ``None`` when none runs.
+
+    Args:
+        data_dir: Its folder.
+        timeout: Seconds without a byte from it.
+    """
+    settings = jobmanager_settings(_overrides(data_dir=data_dir))
+    facts = _facts(Home(settings.data_dir))
+    return None if facts is None else _client(settings, facts["url"], timeout)
+
+
 def daemon_state(*, data_dir: str | Path | None = None) -> DaemonState:
     """What is known about the daemon of a data folder; asks it when it lives."""
     settings = jobmanager_settings(_overrides(data_dir=data_dir))
@@ -235,8 +250,8 @@ def _facts(home: Home) -> dict[str, Any] | None:
     return facts if alive(facts["pid"], facts["process_started"]) else None
 
 
-def _client(settings: JobManagerSettings, url: str) -> JobManagerClient:
-    return JobManagerClient(url, cafile=settings.certfile)
+def _client(settings: JobManagerSettings, url: str, timeout: float = 30.0) -> JobManagerClient:
+    return JobManagerClient(url, cafile=settings.certfile, timeout=timeout)
 
 
 def _first_line(handle: int, timeout: float) -> dict[str, Any] | None:
