@@ -65,16 +65,21 @@ class Referee:
         """The calls from number ``since`` on."""
         return self._ask("GET", f"calls?since={since}")  # type: ignore[no-any-return]
 
-    def wait(self, *, calls: int = 0, answered: int = 0, timeout: float = 60.0) -> dict[str, Any]:
-        """Wait until so many calls have come, or were answered.
+    def wait(
+        self, *, calls: int = 0, answered: int = 0, distinct: int = 0, timeout: float = 60.0
+    ) -> dict[str, Any]:
+        """Wait until so much has happened.
 
         Args:
+            calls: Calls that came.
+            answered: Calls that were worked on.
+            distinct: Different ones among these.
             timeout: Seconds.
 
         Raises:
             TimeoutError: They did not come in time.
         """
-        path = f"wait?calls={calls}&answered={answered}"
+        path = f"wait?calls={calls}&answered={answered}&distinct={distinct}"
         return self._ask("GET", path, timeout)  # type: ignore[no-any-return]
 
     def reset(self) -> dict[str, Any]:

@@ -130,6 +130,11 @@ class Books:
         call.status = status
         self.statuses[str(status or "dropped")] += 1
 
+    @property
+    def distinct(self) -> int:
+        """Different calls that were worked on."""
+        return len(self._bodies)
+
     def summary(self) -> dict[str, Any]:
         """Sums. A repeat is a call that was worked on although one like it had been before."""
         return {
@@ -139,7 +144,7 @@ class Books:
             "input_tokens": self.input_tokens,
             "output_tokens": self.output_tokens,
             "bill": str(self.bill),
-            "distinct_bodies": len(self._bodies),
+            "distinct_bodies": self.distinct,
             "distinct_keys": len(self._keys),
             "without_key": self.answered - sum(self._keys.values()),
             "repeats_by_body": sum(self._bodies.values()) - len(self._bodies),

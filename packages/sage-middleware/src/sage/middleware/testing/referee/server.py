@@ -1,8 +1,8 @@
 """The referee as an HTTP server.
 
 Besides the API: ``GET /control/summary``, ``GET /control/calls?since=N``, ``GET
-/control/wait?calls=N`` (answers once so many calls have come; ``answered=N``: were worked on) and
-``POST /control/reset``.
+/control/wait?calls=N`` (answers once so many calls have come; ``answered=N``: were worked on;
+``distinct=N``: different ones) and ``POST /control/reset``.
 """
 
 from __future__ import annotations
@@ -92,9 +92,14 @@ class RefereeServer:
     async def _wait(self, request: web.Request) -> web.Response:
         calls = int(request.query.get("calls", "0"))
         answered = int(request.query.get("answered", "0"))
+        distinct = int(request.query.get("distinct", "0"))
         async with self._changed:
             await self._changed.wait_for(
-                lambda: len(self._books.calls) >= calls and self._books.answered >= answered
+                lambda: (
+                    len(self._books.calls) >= calls
+                    and self._books.answered >= answered
+                    and self._books.distinct >= distinct
+                )
             )
         return json_reply(self._sums())
 
