@@ -17,6 +17,7 @@ import pytest
 from sage.common.errors import AuthError, ConfigError, NotFoundError, UnreachableError
 from sage.common.serving.guard import OPEN_PATHS
 from sage.common.serving.listening import Address, running
+from sage.common.serving.routing import all_routes
 from sage.common.serving.tokens import FixedToken
 from sage.middleware.services.memory import MemoryClient, MemoryManager, MemoryService
 from sage.middleware.services.memory.errors import (
@@ -73,32 +74,9 @@ def send(
 BEARER = f"Bearer {TOKEN}"
 
 
-def routes(app: Any) -> list[tuple[str, str]]:
-    """Every method and path of an application, below routers and mounts too."""
-    found = []
-
-    def walk(part: Any, prefix: str) -> None:
-        for route in part:
-            inner = getattr(route, "routes", None)
-            router = getattr(route, "original_router", None) or getattr(route, "router", None)
-            path = prefix + getattr(route, "path", "")
-            if getattr(route, "methods", None):
-                found.extend((method, path) for method in route.methods)
-            elif inner is not None:
-                walk(inner, path)
-            elif router is not None:
-                context = getattr(route, "include_context", None)
-                walk(router.routes, prefix + (getattr(context, "prefix", "") or ""))
-            else:
-                raise AssertionError(f"what is {route!r}? It may be a way in")
-
-    walk(app.routes, "")
-    return sorted(set(found))
-
-
 def test_every_route_is_closed_without_a_token(served: Any) -> None:
     url, app, _ = served
-    listed = routes(app)
+    listed = all_routes(app)
     documented = {
         (method.upper(), path)
         for path, methods in app.openapi()["paths"].items()

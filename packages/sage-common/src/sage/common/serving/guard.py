@@ -37,6 +37,7 @@ class Guard:
         authenticate: Says whether a bearer token is valid.
         hosts: Names the server is called by; ``None`` when an application around this one checks.
         max_body: Bytes of a request's body.
+        wrong: Class of the error of a request that is wrong, as it is called on the wire.
     """
 
     def __init__(
@@ -45,11 +46,13 @@ class Guard:
         authenticate: Callable[[str], bool],
         hosts: Collection[str] | None = LOOPBACK_HOSTS,
         max_body: int = MAX_BODY,
+        wrong: str = "ConfigError",
     ) -> None:
         self._app = app
         self._authenticate = authenticate
         self._hosts = None if hosts is None else frozenset(h.lower() for h in hosts)
         self._max_body = max_body
+        self._wrong = wrong
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
@@ -59,7 +62,7 @@ class Guard:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         status, reason = self._refusal(scope, headers)
         if status:
-            await _refuse(scope, receive, send, status, reason)
+            await self._refuse(scope, receive, send, status, reason)
         elif scope["type"] == "websocket" or scope["method"] in _SAFE:
             await self._app(scope, receive, send)
         else:
@@ -85,7 +88,7 @@ class Guard:
         length = headers.get(b"content-length", b"0")
         too_large = f"the body is larger than {self._max_body} bytes"
         if not length.isdigit() or int(length) > self._max_body:
-            await _refuse(scope, receive, send, 413, too_large)
+            await self._refuse(scope, receive, send, 413, too_large)
             return
         # Read here and not in the application: a body without a length must not exceed it either.
         parts: list[bytes] = []
@@ -98,7 +101,7 @@ class Guard:
             parts.append(message.get("body", b""))
             size += len(parts[-1])
             if size > self._max_body:
-                await _refuse(scope, receive, send, 413, too_large)
+                await self._refuse(scope, receive, send, 413, too_large)
                 return
             more = message.get("more_body", False)
         whole: list[Message] = [{"type": "http.request", "body": b"".join(parts)}]
@@ -107,6 +110,21 @@ class Guard:
             return whole.pop() if whole else await receive()
 
         await self._app(scope, replay, send)
+
+    async def _refuse(
+        self, scope: Scope, receive: Receive, send: Send, status: int, reason: str
+    ) -> None:
+        if scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1008, "reason": reason[:120]})
+            return
+        kind = {401: "AuthError", 403: "AuthError"}.get(status, self._wrong)
+        body = json.dumps({"error": {"type": kind, "message": reason, "data": {}}}).encode()
+        headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
+        if status == 401:
+            headers.append((b"www-authenticate", b"Bearer"))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
 
 
 def _path(scope: Scope) -> str:
@@ -126,17 +144,3 @@ def _name(host: str) -> str:
 def _same_origin(origin: str, host: str) -> bool:
     parts = urlsplit(origin)
     return parts.scheme in ("http", "https") and parts.netloc.lower() == host.lower()
-
-
-async def _refuse(scope: Scope, receive: Receive, send: Send, status: int, reason: str) -> None:
-    if scope["type"] == "websocket":
-        await receive()
-        await send({"type": "websocket.close", "code": 1008, "reason": reason[:120]})
-        return
-    kind = {401: "AuthError", 403: "AuthError"}.get(status, "InvalidInputError")
-    body = json.dumps({"error": {"type": kind, "message": reason, "data": {}}}).encode()
-    headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
-    if status == 401:
-        headers.append((b"www-authenticate", b"Bearer"))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

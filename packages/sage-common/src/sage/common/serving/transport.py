@@ -147,6 +147,10 @@ class Transport:
         for connection in idle:
             connection.close()
 
+    def __del__(self) -> None:
+        if hasattr(self, "_lock"):  # else __init__ refused
+            self.close()
+
     # -- inside ----------------------------------------------------------------------------------
 
     def _read_until(

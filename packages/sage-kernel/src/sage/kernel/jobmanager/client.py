@@ -302,24 +302,19 @@ class JobManagerClient:
             TimeoutError: It has not ended after ``timeout`` seconds.
         """
         end = None if timeout is None else time.monotonic() + timeout
+        job = self.job(job_id)
         after = 0
-        while True:
-            job = self.job(job_id)
-            if job.done:
-                return job
+        while not job.done:
+            if end is not None and time.monotonic() >= end:
+                raise TimeoutError(f"job {job.id} is still {job.status} after {timeout} s")
             try:
                 for event in self._follow(("jobs", job.id, "events", "stream"), after, end):
                     after = event.id
+                job = self.job(job.id)
             except UnreachableError:
-                if end is not None and time.monotonic() >= end:
-                    pass
-                elif not self._wait_reachable(end):
+                if not self._wait_reachable(end):
                     raise
-            if end is not None and time.monotonic() >= end:
-                job = self.job(job_id)
-                if job.done:
-                    return job
-                raise TimeoutError(f"job {job.id} is still {job.status} after {timeout} s")
+        return job
 
     def cancel(self, job_id: str, *, timeout: float = 10.0) -> JobInfo:
         """Cancel a job; its process is killed when it has not ended after ``timeout`` seconds."""

@@ -20,6 +20,7 @@ from sage.kernel.jobmanager.layout import JobFolder
 
 METRICS = "metrics"
 _METRICS_BYTES = 8 * 1024 * 1024
+_APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
 
 Line = dict[str, Any]
 """``{"n": number, "time": Unix seconds, "attempt": number, "type": ..., "data": {...}}``"""
@@ -41,8 +42,8 @@ class Journal:
         for path in (folder.journal, folder.metrics):
             _cut_torn_line(path)
         self._last = max((line["n"] for line in read_journal(folder)), default=0)
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-        self._events = os.open(folder.journal, flags, 0o600)
+        self._events = os.open(folder.journal, _APPEND, 0o600)
+        self._samples = os.open(folder.metrics, _APPEND, 0o600)
 
     def append(self, kind: str, data: Mapping[str, Any]) -> None:
         """Write a line: an event, or a sample of the metrics (``METRICS``)."""
@@ -82,11 +83,11 @@ class Journal:
         return stop
 
     def _sample(self, raw: bytes) -> None:
-        path = self._folder.metrics
-        if path.exists() and path.stat().st_size > _METRICS_BYTES:
-            path.replace(path.with_suffix(".old"))
-        with path.open("ab") as file:
-            file.write(raw)
+        if os.fstat(self._samples).st_size > _METRICS_BYTES:
+            self._folder.metrics.replace(self._folder.metrics.with_suffix(".old"))
+            os.close(self._samples)
+            self._samples = os.open(self._folder.metrics, _APPEND, 0o600)
+        os.write(self._samples, raw)
 
 
 def read_journal(folder: JobFolder, after: int = 0) -> list[Line]:

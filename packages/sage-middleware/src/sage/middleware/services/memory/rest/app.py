@@ -77,7 +77,9 @@ def create_app(
         },
     )
     check = authenticate if authenticate is not None else FixedToken(token or "").accepts
-    app.add_middleware(Guard, authenticate=check, hosts=hosts, max_body=max_body)
+    app.add_middleware(
+        Guard, authenticate=check, hosts=hosts, max_body=max_body, wrong=InvalidInputError.__name__
+    )
     app.include_router(create_router(service, limits), prefix=PREFIX)
 
     @app.get("/healthz", response_model=Health)
