@@ -1,4 +1,4 @@
-"""A pipeline that is killed again and again loses nothing, repeats no output and pays nothing twice.
+"""A pipeline that is killed again and again loses nothing, repeats no output, pays nothing twice.
 
 The same as ``benchmarks/durability/kill.py`` at 20 points; the benchmark goes through 200.
 """

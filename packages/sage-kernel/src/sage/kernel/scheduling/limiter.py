@@ -110,7 +110,11 @@ class Limiter:
             now = self._cell.clock()
             tokens = sum(bucket.expect(input_tokens, max_output))
             permit = Permit(self, input_tokens, bucket.reserve(tokens, now), now)
-            self._queue.append(permit)
+            if not self._queue and bucket.wait(permit._ticket, now) == 0:
+                bucket.start(permit._ticket, now, 0.0)
+                permit._state = "started"
+            else:
+                self._queue.append(permit)
         return permit
 
     def snapshot(self) -> dict[str, Any]:
@@ -140,9 +144,9 @@ class Limiter:
     # ------------------------------------------------------------------ for the permits
 
     def _try(self, permit: Permit) -> float | None:
+        if permit._state != "waiting":
+            return 0.0
         with self._lock:
-            if permit._state != "waiting":
-                return 0.0
             if self._queue[0] is not permit:
                 return None  # the one before wakes it
             with self._cell.open() as bucket:
