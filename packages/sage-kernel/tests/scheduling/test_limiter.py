@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -161,6 +162,45 @@ def test_settling_wakes_who_waits_for_tokens(limiter: Limiter) -> None:
     first.settle(1, 0)
     thread.join()
     assert limiter.snapshot()["tokens"] == 1
+
+
+def test_threads_and_coroutines_that_settle_fail_and_leave_all_end(tmp_path: Path) -> None:
+    for registry in (LimiterRegistry(), LimiterRegistry(tmp_path)):
+        limiter = registry.limiter("a", "b", limit=Limit(60_000, 6e6))
+
+        def block(seed: int, limiter: Limiter = limiter) -> None:
+            chance = random.Random(seed)
+            for _ in range(60):
+                permit = limiter.reserve(chance.randint(1, 200), 20)
+                permit.wait()
+                end = chance.random()
+                if end < 0.1:
+                    permit.failed(spent=end < 0.05)
+                elif end < 0.12:
+                    permit.refused(0.01)
+                else:
+                    permit.settle(chance.randint(1, 100), 5)
+
+        async def one(chance: random.Random, limiter: Limiter = limiter) -> None:
+            permit = limiter.reserve(chance.randint(1, 200), 20)
+            try:
+                await asyncio.wait_for(_wait(permit), chance.choice([None, 0.001]))
+            except TimeoutError:
+                return
+            permit.settle(50, None)
+
+        async def many(seed: int) -> None:
+            chance = random.Random(seed)
+            await asyncio.gather(*(one(chance) for _ in range(60)))
+
+        threads = [threading.Thread(target=block, args=(seed,)) for seed in range(4)]
+        threads += [threading.Thread(target=lambda: asyncio.run(many(7))) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert limiter.snapshot()["waiting"] == 0
+        assert limiter.snapshot()["calls"] >= 4 * 60
 
 
 def test_a_refusal_blocks_everybody(limiter: Limiter, clock: Clock) -> None:
@@ -362,3 +402,28 @@ sys.stdin.read()
     permit.wait()
     assert 1 < permit.waited < 4  # 5001 tokens at 1000 per second, 2000 at once
     assert limiter.snapshot()["calls"] == 2
+
+
+def test_the_process_begins_with_the_limits_of_the_settings_files(tmp_path: Path) -> None:
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "config.yaml").write_text("limits:\n  openai: {rpm: 7}\n")
+    program = (
+        "from sage.kernel.scheduling.registry import process_limits\n"
+        "limiter = process_limits().limiter('openai', 'gpt', 'sk-1')\n"
+        "print(limiter.snapshot()['rpm'], limiter.snapshot()['tpm'])\n"
+    )
+    folder = tmp_path / "shared"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={
+            "PATH": os.environ["PATH"],
+            "SAGE_HOME": str(tmp_path),
+            "SAGE_LIMITS__OPENAI__TPM": "900",
+            "SAGE_LIMITS_DIR": str(folder),
+        },
+        capture_output=True,
+        text=True,
+    )
+    assert (done.stdout, done.stderr) == ("7.0 900.0\n", "")
+    assert len(list(folder.glob("*.limit"))) == 1
