@@ -88,7 +88,7 @@ def run_daemon(settings: JobManagerSettings, ready: Callable[[str], object]) -> 
         stack.callback(listener.close)
         manager.url = url
         manager.start()
-        _write_state(home, url)
+        _write_state(home, url, settings.host)
         before = signal.signal(signal.SIGTERM, lambda *_: shutdown("keep"))
         signal.signal(signal.SIGINT, lambda *_: shutdown("keep"))
         try:
@@ -152,8 +152,13 @@ def _locked(home: Home) -> Iterator[None]:
         os.close(handle)
 
 
-def _write_state(home: Home, url: str) -> None:
-    state = {"pid": os.getpid(), "process_started": start_time(os.getpid()), "url": url}
+def _write_state(home: Home, url: str, host: str) -> None:
+    state = {
+        "pid": os.getpid(),
+        "process_started": start_time(os.getpid()),
+        "url": url,
+        "host": host,
+    }
     write_secret(home.state, json.dumps(state))
 
 

@@ -16,6 +16,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import attrs
 
@@ -167,7 +168,14 @@ def restart_daemon(
     settings: Mapping[str, Any] | None = None,
     timeout: float = 30.0,
 ) -> DaemonInfo:
-    """``stop_daemon`` with ``jobs="keep"`` and ``start_daemon``; works when none runs."""
+    """``stop_daemon`` with ``jobs="keep"`` and ``start_daemon``; works when none runs.
+
+    The new one listens where the old one did, unless ``host`` or ``port`` say otherwise.
+    """
+    facts = _facts(Home(jobmanager_settings(_overrides(data_dir=data_dir)).data_dir))
+    if facts is not None:
+        host = facts["host"] if host is None else host
+        port = urlsplit(facts["url"]).port if port is None else port
     stop_daemon(data_dir=data_dir, timeout=timeout)
     return start_daemon(host=host, port=port, data_dir=data_dir, settings=settings, timeout=timeout)
 
