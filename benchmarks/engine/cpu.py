@@ -1,6 +1,6 @@
 """What the engine costs per item without I/O, against a plain loop in the same process.
 
-    python benchmarks/engine/cpu.py [W1 W2 ...] [--n 300000] [--rounds 7]
+    python benchmarks/engine/cpu.py [W1 W2 ...] [--n ITEMS] [--rounds 7]
 
 Each round times the plain loop and the pipeline in turn; the ratio of a round is pipeline over
 plain. Printed are the median and the smallest of the rounds, in wall and in CPU time of the
@@ -24,6 +24,8 @@ from collections.abc import Callable, Iterator
 from sage.api import LocalEnvironment, MapFunction
 
 KEYS = [f"k{i}" for i in range(10_000)]
+ITEMS = {"W1": 1_000_000, "W2": 1_000_000, "W3": 1_000_000, "W6": 200_000}
+"""As many as the peers were measured with."""
 
 
 def m1(x: int) -> int:
@@ -215,7 +217,7 @@ def measure(function: Callable[[int], int], n: int) -> tuple[float, float, int]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("work", nargs="*", default=list(WORK))
-    parser.add_argument("--n", type=int, default=300_000)
+    parser.add_argument("--n", type=int, help="items; default: one million, W6 200,000")
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
     heads = ("wall median", "min", "CPU median", "min", "goal")
@@ -224,8 +226,8 @@ def main() -> None:
         for variant, plain, pipeline, goal in WORK[name]:
             wall, cpu = [], []
             for _ in range(options.rounds):
-                base = measure(plain, options.n)
-                ours = measure(pipeline, options.n)
+                base = measure(plain, options.n or ITEMS[name])
+                ours = measure(pipeline, options.n or ITEMS[name])
                 assert base[2] == ours[2], (name, variant, base[2], ours[2])
                 wall.append(ours[0] / base[0])
                 cpu.append(ours[1] / base[1])

@@ -1,6 +1,6 @@
 """W1, W2, W3 and W6 of ``cpu`` as rows: CPU and wall time over a plain loop of the same round.
 
-python -m benchmarks.engine.plain_loop [W1 W2 ...] [--rounds 7] [--n 300000] [--json PATH]
+python -m benchmarks.engine.plain_loop [W1 W2 ...] [--rounds 7] [--n ITEMS] [--json PATH]
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def measure(options: argparse.Namespace) -> list[Row]:
         for variant, plain, pipeline, goal in cpu.WORK[work]:
             base, ours = [], []
             for _ in range(options.rounds):
-                base.append(cpu.measure(plain, options.n))
-                ours.append(cpu.measure(pipeline, options.n))
+                base.append(cpu.measure(plain, options.n or cpu.ITEMS[work]))
+                ours.append(cpu.measure(pipeline, options.n or cpu.ITEMS[work]))
                 if base[-1][2] != ours[-1][2]:
                     raise RuntimeError(f"{work}, {variant}: wrong answer")
             name = f"{work} {variant}"
@@ -42,7 +42,7 @@ def measure(options: argparse.Namespace) -> list[Row]:
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("work", nargs="*", help=f"of {', '.join(cpu.WORK)}; default: all")
-    parser.add_argument("--n", type=int, default=300_000, help="items")
+    parser.add_argument("--n", type=int, help="items; default: one million, W6 200,000")
 
 
 if __name__ == "__main__":
