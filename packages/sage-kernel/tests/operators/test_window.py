@@ -71,7 +71,7 @@ def test_time_windows_equal_a_slow_reference(new_rig, items, size, slide):
     seen: list[tuple[float, Any, Any]] = []
 
     for key, value, wait in items:
-        rig.now += wait
+        rig.now = round(rig.now + wait, 9)  # windows are counted in whole nanoseconds
         while (at := op.next_time()) is not None and at <= rig.now:
             fired += rig.keyed(op.on_time(rig.now))
         seen.append((rig.now, key, value))
@@ -80,15 +80,28 @@ def test_time_windows_equal_a_slow_reference(new_rig, items, size, slide):
 
     expected: list[tuple[Any, list[Any]]] = []
     if seen:
+        whole, step = round(size * 1e9), round(slide * 1e9)
         first = math.floor((seen[0][0] - size) / slide) - 1
         last = math.floor(seen[-1][0] / slide) + 1
         for k in range(first, last + 1):
             groups: dict[Any, list[Any]] = {}
             for at, key, value in seen:
-                if k * slide <= at < k * slide + size:
+                if k * step <= round(at * 1e9) < k * step + whole:
                     groups.setdefault(key, []).append(value)
             expected += groups.items()
     assert fired == expected
+
+
+def test_an_item_at_the_seam_of_two_windows_is_in_one_of_them(new_rig):
+    rig = new_rig()
+    op = rig.make("window", type="time", size=0.005)
+    start = 1_796_085_537.0  # where floats are coarse: 5 ms is no multiple of their distance
+    windows = []
+    for nth in range(5000):
+        rig.now = start + nth * 0.001
+        windows += rig.feed("k", nth)
+    windows += op.finish()
+    assert [item for window in windows for item in window] == list(range(5000))
 
 
 def test_time_window_is_aligned_to_the_epoch(rig):

@@ -34,7 +34,7 @@ def make_pair(left: Any, right: Any) -> tuple[Any, Any]:
 
 
 def merge_sides(states: list[dict[str, Any]], owns: Owns) -> dict[str, Any]:
-    """One snapshot of a join from those of several subtasks; an input ended where it did for all."""
+    """One snapshot of a join from those of several subtasks; an input has ended if for all."""
     return {
         "ended": [all(state["ended"][port] for state in states) for port in (0, 1)],
         "sides": [

@@ -125,6 +125,8 @@ class SlidingCountWindow(GroupOperator):
 class TimeWindow(GroupOperator):
     """Windows ``[k * slide, k * slide + size)`` of processing time; tumbling if ``slide == size``.
 
+    Counted in whole nanoseconds: with floats a window could end after the next one begins.
+
     Args:
         size, slide: Seconds, > 0. With ``slide > size`` items between windows are left out.
         clock: Unix seconds now.
@@ -140,29 +142,18 @@ class TimeWindow(GroupOperator):
         clock: Callable[[], float],
     ) -> None:
         super().__init__(function, ctx)
-        self._size = size
-        self._slide = slide
+        self._size = max(1, _nanoseconds(size))
+        self._slide = max(1, _nanoseconds(slide))
         self._clock = clock
         self._open: dict[int, dict[Any, list[Any]]] = {}
         self._order: list[int] = []
 
-    def _newest(self, now: float) -> int:
-        """Index of the last window that starts at or before ``now``.
-
-        The division alone is off by one for some floats (0.3 / 0.1), hence the two corrections.
-        """
-        k = math.floor(now / self._slide)
-        while k * self._slide > now:
-            k -= 1
-        while (k + 1) * self._slide <= now:
-            k += 1
-        return k
-
     def process(self, value: Any, port: int = 0) -> Iterable[Any]:
         """Take one item; outputs that it completes."""
-        now = self._clock()
+        seconds = self._clock()
+        now = _nanoseconds(seconds)
         key = self._ctx.key
-        k = self._newest(now)
+        k = now // self._slide
         try:
             while k * self._slide + self._size > now:
                 window = self._open.get(k)
@@ -179,19 +170,20 @@ class TimeWindow(GroupOperator):
             check_hashable(self._ctx)
             raise
         if self._order and self._end(self._order[0]) <= now:
-            return self.on_time(now)
+            return self.on_time(seconds)
         return ()
 
-    def _end(self, k: int) -> float:
+    def _end(self, k: int) -> int:
         return k * self._slide + self._size
 
     def next_time(self) -> float | None:
         """When ``on_time`` wants to be called next (unix seconds)."""
-        return self._end(self._order[0]) if self._order else None
+        return self._end(self._order[0]) / 1e9 if self._order else None
 
     def on_time(self, now: float) -> Iterable[Any]:
         """Outputs that are due."""
-        while self._order and self._end(self._order[0]) <= now:
+        limit = math.inf if now == math.inf else _nanoseconds(now)
+        while self._order and self._end(self._order[0]) <= limit:
             self._ready.extend(self._open.pop(heappop(self._order)).items())
         return self._emit_ready()
 
@@ -220,3 +212,7 @@ class TimeWindow(GroupOperator):
         """Continue from a snapshot."""
         self._open = {k: {key: list(v) for key, v in groups} for k, groups in state["open"]}
         self._order = sorted(self._open)
+
+
+def _nanoseconds(seconds: float) -> int:
+    return round(seconds * 1e9)
