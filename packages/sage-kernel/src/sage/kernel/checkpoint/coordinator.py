@@ -16,9 +16,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from sage.kernel.checkpoint.store import CheckpointInfo, CheckpointStore
-
 from sage.common.errors import JobError
+from sage.kernel.checkpoint.store import CheckpointInfo, CheckpointStore
 
 Parts = Mapping[str, bytes]
 

@@ -19,6 +19,11 @@ from sage.common.paths import state_dir
 STRATEGIES = ("none", "fixed_delay", "exponential", "failure_rate")
 
 
+def _positive(instance: Any, attribute: Any, value: float | None) -> None:
+    if value is not None and not value > 0:
+        raise ValueError(f"{attribute.name!r} must be a number of seconds > 0 or null: {value!r}")
+
+
 @attrs.frozen(kw_only=True)
 class Restart:
     """What to do when the job fails.
@@ -67,9 +72,7 @@ class FaultTolerance:
     """
 
     store: Path = attrs.field(factory=lambda: state_dir() / "runs")
-    interval: float | None = attrs.field(
-        default=10.0, validator=attrs.validators.optional(attrs.validators.gt(0))
-    )
+    interval: float | None = attrs.field(default=10.0, validator=_positive)
     every: int | None = attrs.field(
         default=None, validator=attrs.validators.optional(attrs.validators.ge(1))
     )

@@ -92,7 +92,7 @@ class AsyncTask(Task):
             if self._canceled:
                 raise ChannelAborted
             if self._pending is not None and not self.job.stopping:
-                self.final = self._save_functions()
+                self.final = {**self._save_functions(), **self.save_letters(set())}
         finally:
             self.ended = perf_counter()
             errors = await self.functions.close_async()
@@ -101,9 +101,8 @@ class AsyncTask(Task):
 
     def _offer(self, cid: int, channels: list[Channel]) -> Any:
         plan = self.plan.channels[cid]
-        return self.distribute(
-            plan, [c.offer_counted if plan.counted else c.offer for c in channels]
-        )
+        puts = [c.offer_counted if plan.counted else c.offer for c in channels]
+        return self.distribute(plan, puts, channels)
 
     # ------------------------------------------------------------------ workers
 
@@ -254,6 +253,7 @@ class AsyncTask(Task):
         from sage.kernel.runtime.snapshots import restore_functions  # noqa: PLC0415 - as above
 
         restore_functions(saved, self.segment.nodes, self.functions, self.subtask, 1)
+        self.restore_letters(saved)
 
     # ------------------------------------------------------------------ one worker
 

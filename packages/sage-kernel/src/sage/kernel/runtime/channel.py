@@ -18,7 +18,7 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
-from sage.kernel.runtime.lineage import LineageLog
+from sage.kernel.runtime.lineage import LapLog, LineageLog
 
 DEFAULT_CAPACITY = 4096
 """Records between two threads: fewer hand-overs of the interpreter lock (measured: 1,024 costs a
@@ -135,7 +135,7 @@ class Channel:
         self.barrier: Barrier | None = None
         self.marked = 0
         self.passed = 0
-        self.lineage = LineageLog()
+        self.lineage = LapLog() if unbounded else LineageLog()
         self._reader = reader or Signal()
         self._writer = Signal()
         self._writer_waits = False

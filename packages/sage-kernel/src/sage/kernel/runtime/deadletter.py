@@ -113,6 +113,35 @@ class DeadLetters:
 
         return unsubscribe
 
+    def rewind(self, keep: Callable[[dict[str, Any]], bool]) -> None:
+        """Remove the letters that ``keep`` does not want, from the file too, in one step.
+
+        Raises:
+            JobError: The file cannot be read or written.
+        """
+        with self._lock:
+            kept = [letter for letter in self._recent if keep(letter)]
+            self._recent.clear()
+            self._recent.extend(kept)
+            if self.path is None or not self.path.exists():
+                return
+            if self._file is not None:
+                self._file.close()
+                self._file = None
+            letters = [letter for letter in read_letters(self.path) if keep(letter)]
+            whole = self.path.with_name(f".{self.path.name}.tmp")
+            whole.unlink(missing_ok=True)
+            try:
+                with _open_private(whole) as file:
+                    for letter in letters:
+                        file.write(_line(letter))
+                whole.replace(self.path)
+            except OSError as error:
+                raise JobError(
+                    f"cannot write the dead letters {str(self.path)!r}: {error.strerror or error}"
+                ) from error
+            self._count = len(letters)
+
     def close(self) -> None:
         """Close the file; no letter can be written any more."""
         with self._lock:
@@ -126,17 +155,11 @@ class DeadLetters:
         return self._count
 
     def _append(self, path: Path, letter: dict[str, Any]) -> None:
-        import json  # noqa: PLC0415 - only jobs with dead letters need it
-
-        line = json.dumps(letter, ensure_ascii=False, allow_nan=False)
         try:
             if self._file is None:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 self._file = _open_private(path)
-            # Lone surrogates cannot be encoded; as an escape they are still the same JSON string.
-            if not line.isascii() and not _encodable(line):
-                line = json.dumps(letter, allow_nan=False)
-            self._file.write(line + "\n")
+            self._file.write(_line(letter))
             self._file.flush()
         except OSError as error:
             raise JobError(
@@ -211,6 +234,16 @@ def read_letters(path: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
         if not isinstance(letter, dict) or "item" not in letter or "operator" not in letter:
             raise JobError(f"{path}:{number}: not a dead letter: it has no item and operator")
         yield letter
+
+
+def _line(letter: dict[str, Any]) -> str:
+    import json  # noqa: PLC0415 - only jobs with dead letters need it
+
+    line = json.dumps(letter, ensure_ascii=False, allow_nan=False)
+    # Lone surrogates cannot be encoded; as an escape they are still the same JSON string.
+    if not line.isascii() and not _encodable(line):
+        line = json.dumps(letter, allow_nan=False)
+    return line + "\n"
 
 
 def _open_private(path: Path) -> TextIO:

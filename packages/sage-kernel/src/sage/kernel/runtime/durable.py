@@ -12,13 +12,12 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from sage.kernel.checkpoint.store import Checkpoint, CheckpointInfo, CheckpointStore, open_savepoint
-
 from sage.common.errors import JobError
 from sage.kernel.checkpoint.coordinator import Coordinator
 from sage.kernel.checkpoint.restarts import RestartPolicy
 from sage.kernel.checkpoint.runs import FINISHED, Run, open_run
 from sage.kernel.checkpoint.settings import FaultTolerance, fault_tolerance
+from sage.kernel.checkpoint.store import Checkpoint, CheckpointInfo, CheckpointStore, open_savepoint
 from sage.kernel.compiler.model import ExecutionGraph
 from sage.kernel.graph.model import StreamGraph
 from sage.kernel.runtime.snapshots import Saved, restore_records
@@ -80,7 +79,7 @@ class Durable:
         )
         return self.coordinator
 
-    def restore(self, tasks: Mapping[int, list[Task]]) -> None:
+    def restore(self, job: Job, tasks: Mapping[int, list[Task]]) -> None:
         """Give new tasks the state of the checkpoint they go on from, if there is one.
 
         Raises:
@@ -103,6 +102,7 @@ class Durable:
         }
         for node in plan.nodes.values():
             restore_records(saved, plan, node, producers)
+        job.rewind_letters({node.uid: set(saved.letters(node.uid)) for node in plan.nodes.values()})
         left = saved.left()
         if left and not self.settings.allow_dropped:
             raise JobError(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from time import perf_counter, time
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ from sage.kernel.runtime.hooks import hook_manager
 from sage.kernel.runtime.numbers import describe_step
 from sage.kernel.runtime.sharing import Sharing
 from sage.kernel.runtime.task import Task
+from sage.kernel.scheduling.owner import OWNER, Owner
 
 if TYPE_CHECKING:
     from sage.kernel.checkpoint.coordinator import Coordinator
@@ -71,8 +72,11 @@ class Execution:
         self._events: list[dict[str, Any]] = []
         self._log: deque[str] = deque(maxlen=2000)
         self.sharing = Sharing()
+        self.owner = Owner(ChannelAborted)
+        """For calls that wait for a rate limit or the budget."""
         self._pulls: set[Any] = set()
         self._on_end: list[Callable[[Any], None]] = []
+        self._on_event: list[Callable[[dict[str, Any]], None]] = []
         self.rebuild: Callable[[], list[Task]]
         """Makes the tasks anew, for a restart; set by the runtime."""
         self._began = self._finished_at = 0.0
@@ -113,7 +117,7 @@ class Execution:
     def tell(self, event: str, **facts: Any) -> None:
         """Something happened that is no change of state: for ``events`` and the plugins."""
         shown = {k: str(v) if isinstance(v, BaseException) else v for k, v in facts.items()}
-        self._events.append({"time": time(), "job": self.id, "event": event, **shown})
+        self._record({"event": event, **shown})
         self.notify(event, **facts)
 
     def sleep(self, seconds: float) -> bool:
@@ -224,10 +228,7 @@ class Execution:
     ) -> dict[str, Any]:
         """Write an item that failed for good; returns the letter."""
         with self._lock:
-            if self._dead_letters is None:
-                from sage.kernel.runtime.letters import open_dead_letters  # noqa: PLC0415
-
-                self._dead_letters = open_dead_letters(self._graph.config, self.name, self.id)
+            self._open_letters()
         letter: dict[str, Any] = self._dead_letters.write(
             job=self.id,
             operator=node.name,
@@ -239,7 +240,40 @@ class Execution:
         )
         return letter
 
-    def closing_failed(self, error: Exception) -> None:
+    def _open_letters(self) -> Any:
+        if self._dead_letters is None:
+            from sage.kernel.runtime.letters import open_dead_letters  # noqa: PLC0415
+
+            self._dead_letters = open_dead_letters(self._graph.config, self.name, self.id)
+        return self._dead_letters
+
+    def rewind_letters(self, ids: Mapping[str, set[str]]) -> None:
+        """The run goes on from a checkpoint: forget the letters that were written after it.
+
+        Args:
+            ids: uid -> items that were dead letters of the step then.
+        """
+        with self._lock:
+            self._open_letters().rewind(
+                lambda letter: (
+                    letter["item_id"] in ids.get(letter["uid"], ()) or letter["item_id"] is None
+                )
+            )
+
+    def budget_exhausted(self, facts: dict[str, Any]) -> None:
+        """The next call does not fit into the budget: pause, and say so."""
+        how = (
+            f"raise it: job.resume(budget=...) with more {' and '.join(facts['exhausted'])}, or "
+            "job.cancel()"
+        )
+        with self._lock:
+            if self._status != states.RUNNING:
+                return
+            self._to(states.PAUSED)
+            self.tell("BUDGET", **facts, go_on=how)
+            self.log(f"the budget is spent, the job pauses; {how}; {facts}")
+
+    def closing_failed(self, error: BaseException) -> None:
         """A step's ``close`` raised: the job fails with it unless it fails already."""
         self._fail(error)
 
@@ -289,6 +323,7 @@ class Execution:
     def _run_thread(self, task: Task) -> None:
         if not self._claim(task):
             return
+        OWNER.set(self.owner)
         error: BaseException | None = None
         try:
             task.run()  # type: ignore[attr-defined]
@@ -297,6 +332,7 @@ class Execution:
         self._task_done(task, error)
 
     async def _run_async(self, task: Task) -> None:
+        OWNER.set(self.owner)
         if self._claim(task):
             await task.run()  # type: ignore[attr-defined]
 
@@ -342,9 +378,13 @@ class Execution:
             if self._error is None:
                 self._error = error
                 self.log(str(error))
+                if self.recording is not None:
+                    self.recording.failed(error)
             if self._status in (states.RUNNING, states.PAUSED):
                 self._to(states.FAILING)
             self._stop_now()
+            if self.owner.budget is not None:
+                self.owner.budget.stop()
 
     def _finish(self) -> None:
         try:
@@ -375,6 +415,8 @@ class Execution:
                     self._to(states.FINISHED)
             if self._durable is not None:
                 self._durable.close(self._status)
+            if self.recording is not None:
+                self.recording.close()
             for call in self._on_end:
                 call(self)
             if self._hooks is not None:
@@ -395,6 +437,8 @@ class Execution:
             self._to(states.RESTARTING)
         self.tell("restarting", error=self._error, delay=delay)
         self._wake.wait(delay)
+        if self.recording is not None:
+            self.recording.ledger.earlier = True
         try:
             self._durable.reload()
             tasks = self.rebuild()
@@ -406,6 +450,8 @@ class Execution:
                 return False
             self._error = None
             self.stop_flag.clear()
+            if self.owner.budget is not None:
+                self.owner.budget.restart()
             self._tasks = tasks
             self._unclaimed = set(tasks)
             self._unfinished = set(tasks)
@@ -413,10 +459,43 @@ class Execution:
             self._run(tasks)
         return True
 
+    def cancel(self, wait: bool = True, timeout: float | None = None) -> bool:
+        """Stop now: nothing more is pulled, waiting steps wake, running calls end by themselves.
+
+        Args:
+            wait: Return only when the job has ended (not from inside a step).
+            timeout: Most seconds to wait.
+
+        Returns:
+            Whether the job has ended.
+        """
+        with self._lock:
+            if self._status in states.TERMINAL:
+                return True
+            if self._status != states.CANCELING:
+                self._to(states.CANCELING)
+                self._wake.set()
+                self.cancel_flag.append(True)
+                self._stop_now()
+                for task in self._tasks:
+                    task.abort()
+                self.owner.cancel()
+        if wait and not self._inside():
+            return self._ended.wait(timeout)
+        return self._ended.is_set()
+
     def notify(self, event: str, **facts: Any) -> None:
         """Tell the plugins that listen to ``event``."""
         if self._hooks is not None and self._hooks.listening(event):
             self._hooks.notify(event, job_id=self.id, **facts)
+
+    def listens(self, event: str) -> bool:
+        """Whether a plugin listens to ``event``."""
+        return self._hooks is not None and bool(self._hooks.listening(event))
+
+    def tell_call(self, event: str, **facts: Any) -> None:
+        """Tell the plugins about a call; these hooks know the call, not the job."""
+        self._hooks.notify(event, **facts)
 
     def start_failed(self, error: BaseException) -> None:
         """The start was broken off, by a service or by Ctrl-C: end what runs already."""
@@ -432,6 +511,8 @@ class Execution:
         self._to(states.FAILED)
         if self._durable is not None:
             self._durable.close(self._status)
+        if self.recording is not None:
+            self.recording.close()
         if self._services is not None:
             self._services.stop()
         if self._loop is not None:
@@ -446,7 +527,23 @@ class Execution:
         if status not in states.JOB_TRANSITIONS[self._status]:
             raise JobError(f"job {self.name!r} cannot go from {self._status} to {status}")
         self._status = status
-        self._events.append({"time": time(), "job": self.id, "status": status})
+        self._record({"status": status})
+
+    def _record(self, facts: dict[str, Any]) -> None:
+        event = {"time": time(), "job": self.id, **facts}
+        with self._lock:
+            self._events.append(event)
+            listeners = tuple(self._on_event)
+        for call in listeners:
+            call(event)
+
+    def when_something_happens(self, call: Callable[[dict[str, Any]], None]) -> None:
+        """Call ``call(event)`` with each event (see ``events``), those so far first."""
+        with self._lock:
+            so_far = list(self._events)
+            self._on_event.append(call)
+        for event in so_far:
+            call(event)
 
     def _inside(self) -> bool:
         """Whether the caller is one of the job's own threads, which must not wait for the job."""
@@ -461,8 +558,12 @@ class Execution:
         Returns:
             ``{"job", "name", "status", "seconds", "operators": {step name: {"in", "out", "errors",
             "lost", "retries", "dead_letters", "queue", "in_flight", "busy", "idle",
-            "backpressured", "p50", "p95", "p99", ...}}}``.
+            "backpressured", "p50", "p95", "p99", ...}}, "limits": {"PROVIDER/MODEL": {"rpm", "tpm",
+            "calls", "tokens", "throttled", "wait_seconds", "waiting", ...}}}``; the limits are
+            those of the process. With a budget: ``"budget": {"spent", "limit", "waiting"}``.
         """
+        from sage.kernel.scheduling.registry import limits_in_use  # noqa: PLC0415 - attrs, hashlib
+
         operators: dict[str, Any] = {}
         by_segment: dict[int, list[Task]] = {}
         for task in self._tasks:
@@ -477,6 +578,8 @@ class Execution:
             "status": self._status,
             "seconds": end - self._began if self._began else 0.0,
             "operators": operators,
+            "limits": limits_in_use(),
+            **({} if self.owner.budget is None else {"budget": self.owner.budget.facts()}),
         }
 
     def graph(self) -> dict[str, Any]:

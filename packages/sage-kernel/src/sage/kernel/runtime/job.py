@@ -9,12 +9,12 @@ import os
 from pathlib import Path
 from typing import Any
 
-from sage.common.errors import JobCanceledError, JobError, JobFailedError
+from sage.common.errors import ConfigError, JobCanceledError, JobError, JobFailedError
 from sage.kernel.runtime import states
-from sage.kernel.runtime.execution import Execution
+from sage.kernel.runtime.recorded import RecordedExecution
 
 
-class Job(Execution):
+class Job(RecordedExecution):
     """Handle of a submitted pipeline. ``str(job)`` is its id.
 
     Attributes:
@@ -88,42 +88,39 @@ class Job(Execution):
             raise JobCanceledError(f"job {self.name!r} ({self.id}) was canceled", job=self.name)
         return self
 
-    def cancel(self, wait: bool = True, timeout: float | None = None) -> bool:
-        """Stop now: nothing more is pulled, waiting steps wake, running calls end by themselves.
-
-        Args:
-            wait: Return only when the job has ended (not from inside a step).
-            timeout: Most seconds to wait.
-
-        Returns:
-            Whether the job has ended.
-        """
-        with self._lock:
-            if self._status in states.TERMINAL:
-                return True
-            if self._status != states.CANCELING:
-                self._to(states.CANCELING)
-                self._wake.set()
-                self.cancel_flag.append(True)
-                self._stop_now()
-                for task in self._tasks:
-                    task.abort()
-        if wait and not self._inside():
-            return self._ended.wait(timeout)
-        return self._ended.is_set()
-
     def pause(self) -> None:
         """Stop pulling from sources; what is under way goes on. No effect unless RUNNING."""
         with self._lock:
             if self._status == states.RUNNING:
                 self._to(states.PAUSED)
 
-    def resume(self) -> None:
-        """Go on after ``pause``."""
+    def resume(self, *, budget: Any = None) -> None:
+        """Go on after ``pause``, or after the budget was spent.
+
+        Args:
+            budget: The new budget of the whole run, what was spent included: a mapping as in the
+                setting ``budget``. Without it a job whose budget is spent pauses again.
+
+        Raises:
+            ConfigError: The budget is none, or the job was started without one.
+        """
+        own = self.owner.budget
+        if budget is not None:
+            from sage.kernel.scheduling.budget import read_budget  # noqa: PLC0415 - attrs
+
+            raised = read_budget(budget)
+            if own is None:
+                raise ConfigError(
+                    f"job {self.name!r} was started without a budget, so its calls were not "
+                    "counted: set the key budget of its environment"
+                )
+            own.set_budget(raised)
         with self._lock:
             if self._status == states.PAUSED:
                 self._to(states.RUNNING)
         self._poke()
+        if own is not None:
+            own.go_on()
 
     def savepoint(self, path: str | os.PathLike[str], timeout: float | None = None) -> str:
         """Save the state of the running job, from which a (changed) pipeline can start.

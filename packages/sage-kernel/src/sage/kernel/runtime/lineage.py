@@ -1,9 +1,10 @@
 """Where a record came from, kept per batch and resolved only when somebody asks.
 
-A record id is ``source-uid:offset``; an expansion adds ``/n`` for the n-th output of its parent; a
-window, join or other stateful step starts ids of its own, ``step-uid:n``. Nothing is kept per
-record on the way: a batch that maps one to one shares the lineage of its input, and one that drops
-or expands has a list of parent positions.
+A record id is ``source-uid:offset``; an expansion adds ``/n`` for the n-th output of its parent,
+``@n`` says that the record came back through feedback for the n-th time; a window, join or other
+stateful step starts ids of its own, ``step-uid:n``. Nothing is kept per record on the way: a batch
+that maps one to one shares the lineage of its input, and one that drops or expands has a list of
+parent positions.
 """
 
 from __future__ import annotations
@@ -95,6 +96,10 @@ class LineageLog:
                 runs.pop()
         runs.append((position, lineage, offset))
 
+    def restore(self, position: int, lineage: Lineage) -> None:
+        """Records from ``position`` on were taken out of this channel, with these ids."""
+        self._runs.append((position, lineage, 0))
+
     def slice(self, start: int, count: int) -> tuple[Lineage, int] | None:
         """Lineage and offset of ``count`` records from ``start``; forgets the runs before."""
         runs = self._runs
@@ -111,3 +116,41 @@ class LineageLog:
                 break
             parts.append((max(0, first - start), lineage, offset + max(0, start - first)))
         return ConcatLineage(parts), 0
+
+
+class LapLineage:
+    """Records on their way back: one lap more than ``parent`` says."""
+
+    __slots__ = ("laps", "parent")
+
+    def __init__(self, parent: Lineage) -> None:
+        self.parent = parent
+        self.laps = 1
+        if isinstance(parent, LapLineage):
+            self.parent, self.laps = parent.parent, parent.laps + 1
+
+    def of(self, parent: Lineage) -> bool:
+        """Whether this is the lap after ``parent``."""
+        if isinstance(parent, LapLineage):
+            return self.parent is parent.parent and self.laps == parent.laps + 1
+        return self.parent is parent and self.laps == 1
+
+    def resolve(self, position: int) -> str:
+        record = self.parent.resolve(position)
+        before, mark, laps = record.rpartition("@")
+        if mark and laps.isdigit():
+            return f"{before}@{int(laps) + self.laps}"
+        return f"{record}@{self.laps}"
+
+
+class LapLog(LineageLog):
+    """The log of a feedback channel: what comes back is the record in its next lap."""
+
+    __slots__ = ()
+
+    def begin(self, position: int, lineage: Lineage, offset: int) -> None:
+        runs = self._runs
+        last = runs[-1][1] if runs else None
+        if not (isinstance(last, LapLineage) and last.of(lineage)):
+            last = LapLineage(lineage)
+        super().begin(position, last, offset)

@@ -25,6 +25,7 @@ from sage.kernel.runtime.lineage import Lineage
 from sage.kernel.runtime.pending import Pending
 from sage.kernel.runtime.release import Release, Result
 from sage.kernel.runtime.task import Task
+from sage.kernel.scheduling.owner import OWNER
 
 if TYPE_CHECKING:
     from sage.kernel.runtime.snapshots import Saved
@@ -62,6 +63,7 @@ class PooledTask(Task):
         self._exhausted = False
         self._working = 0
         self._crashed = False
+        self._opened = 0
         self._finals: dict[str, bytes] = {}
         self._ahead: deque[tuple[int, list[Any], tuple[Lineage, int] | None]] = deque()
         self._due: tuple[int, list[Any]] | None = None
@@ -84,6 +86,7 @@ class PooledTask(Task):
         crashed: list[BaseException] = []
 
         def work(nth: int) -> None:
+            OWNER.set(self.job.owner)
             try:
                 self._worker(nth)
             except BaseException as error:  # noqa: BLE001 - re-raised by the first worker
@@ -111,7 +114,7 @@ class PooledTask(Task):
         if crashed:
             raise crashed[0]
         if self._pending is not None and not self.job.stopping:
-            self.final = self._finals
+            self.final = {**self._finals, **self.save_letters(set())}
 
     def _worker(self, nth: int) -> None:
         functions = self.all_functions[nth % len(self.all_functions)]
@@ -122,6 +125,9 @@ class PooledTask(Task):
             except BaseException:
                 self._crashed = True
                 raise
+            with self._turn:
+                self._opened += 1
+                self._turn.notify_all()
             if nth == 0:
                 self.opened()
             while (chunk := self._take()) is not None:
@@ -256,6 +262,8 @@ class PooledTask(Task):
     def _not_records(self, what: int, facts: list[Any]) -> None:
         if what == BARRIER:
             with self._turn:
+                while self._opened < self.segment.width and not self._exhausted:
+                    self._turn.wait()  # the state of a function begins with its open()
                 drain = bool(self.letters) or self._keeps_state()
                 while drain and self._working and self._failed is None:
                     self._turn.wait()
@@ -290,6 +298,7 @@ class PooledTask(Task):
         count = len(self.all_functions)
         for nth, functions in enumerate(self.all_functions):
             restore_functions(saved, self.segment.nodes, functions, nth, count)
+        self.restore_letters(saved)
 
     # ------------------------------------------------------------------ giving
 
@@ -325,9 +334,8 @@ class PooledTask(Task):
             self.job.closing_failed(error)
 
     def send_letter(self, node: Node, letter: dict[str, Any]) -> None:
-        if self.letters:
-            with self._sending:
-                super().send_letter(node, letter)
+        with self._sending:
+            super().send_letter(node, letter)
 
     def in_flight(self) -> int:
         return self._working
@@ -497,8 +505,11 @@ class VectorWorker(BatchWorker):
         super().__init__(task, functions, handler)
         self._timeout = self.node.options.timeout
         self._execute = functions.instances[self.node.id][0].execute_batch
+        if task.job.recording is not None:
+            context = functions.contexts[self.node.id]
+            self._execute = task.job.recording.around_batch(self.node, self._execute, context)
         if self._timeout is not None and not is_async_batch(self._execute):
-            self._execute = TimedCall(self._execute, self._timeout, self.node.name)
+            self._execute = TimedCall(self._execute, self._timeout, self.node.name, CURRENT.get)
 
     def close(self) -> None:
         if isinstance(self._execute, TimedCall):
@@ -519,7 +530,8 @@ class VectorWorker(BatchWorker):
         except Exception as error:  # noqa: BLE001 - the task boundary
             if isinstance(error, TimeoutError) and not isinstance(error, StepTimeoutError):
                 error = self._late(error)
-            if len(items) == 1 or traits.has_effect(self.node):
+            recorded = self.task.job.recording is not None  # per item: nothing is paid for twice
+            if len(items) == 1 or (traits.has_effect(self.node) and not recorded):
                 return [(False, error)] * len(items)
             # A pure batch is computed again item by item, so that only the bad one is lost.
             return self._one_by_one(items)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from sage.kernel.ledger.current import CURRENT, Current
 from sage.kernel.runtime.channel import Channel
 from sage.kernel.runtime.lineage import Lineage
 
@@ -85,7 +86,22 @@ class Release:
                             expanded = ExpandedLineage(lineage, offset)
                             channel.lineage.begin(channel.total, expanded, nth)
                     channel.total += 1
-                if cid in self._keyed:
+                if cid in self._keyed and channel is None and lineage is not None:
+                    self._put_here(cid, value, lineage, offset, None if single else nth)
+                elif cid in self._keyed:
                     self._puts[cid](*value)
                 else:
                     self._puts[cid](value)
+
+    def _put_here(
+        self, cid: int, value: Any, lineage: Lineage, offset: int, nth: int | None
+    ) -> None:
+        """Put a record into one of several subtasks, which asks for its id."""
+        current = Current(lineage, offset)
+        if nth is not None:
+            current = Current(ExpandedLineage(lineage, offset), nth)
+        before = CURRENT.set(current)
+        try:
+            self._puts[cid](*value)
+        finally:
+            CURRENT.reset(before)

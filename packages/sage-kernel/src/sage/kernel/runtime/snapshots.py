@@ -3,7 +3,8 @@
 Parts are named ``UID/SUBTASK/KIND`` after the step, not after the segment, so that another plan
 finds them. Kinds: ``source``, ``keyed/...``, ``operator``, ``reduce``, ``join``, ``context``
 (operator state), ``function/N`` (what ``snapshot()`` of the N-th function gave), ``pending/N/M``
-(records on their way to input N), ``ended``.
+(records on their way to input N), ``letters`` (ids of the items
+that became dead letters).
 
 Predecessor: the tasks; successor: ``sage.kernel.checkpoint``.
 """
@@ -67,6 +68,11 @@ class Saved:
                     self._unused.discard(kinds[name])
                     found[f"{subtask}/{name[len(kind) + 1 :]}"] = self._parts[kinds[name]]
         return found
+
+    def letters(self, uid: str) -> list[str]:
+        """Ids of the items that are dead letters of the step."""
+        found = self.of(uid, "letters").values()
+        return [each for data in found for each in decode(data, "ids of dead letters")]
 
     def left(self) -> list[str]:
         """Parts that nobody asked for, as ``step: kind``."""
@@ -153,6 +159,11 @@ def save_records(node: Node, ids: list[str] | None, values: list[Any]) -> bytes:
     return encode([ids, values], f"an item on its way to step {node.name!r}")
 
 
+def save_ids(ids: list[str]) -> bytes:
+    """Ids of records."""
+    return encode(ids, "ids of records")
+
+
 # ---------------------------------------------------------------------- restoring
 
 
@@ -230,14 +241,17 @@ def _inject(plan: Any, channels: list[Any], ids: list[str] | None, values: list[
     if len(channels) == 1:
         channel = channels[0]
         if ids is not None:
-            channel.lineage.begin(channel.total, RestoredLineage(ids), 0)
+            channel.lineage.restore(channel.total, RestoredLineage(ids))
         channel.items.extend(values)
         channel.total += len(values)
         if plan.counted:
             channel.produced += len(values)
         return
-    for value in values:
+    for nth, value in enumerate(values):
         channel = channels[stable_hash(value[0]) % len(channels)] if plan.keyed else channels[0]
+        if ids is not None:
+            channel.lineage.restore(channel.total, RestoredLineage([ids[nth]]))
         channel.items.append(value)
+        channel.total += 1
         if plan.counted:
             channel.produced += 1

@@ -32,6 +32,7 @@ def save_steps(task: SyncTask, *, ended: bool) -> dict[str, bytes]:
     """
     nodes, subtask = task.segment.nodes, task.subtask
     parts = save_functions(nodes, task.functions, subtask)
+    parts.update(task.save_letters(set()))
     for node in nodes:
         saved = _save(task, node, ended)
         if saved is not None:
@@ -49,7 +50,7 @@ def _save(task: SyncTask, node: Node, ended: bool) -> tuple[str, Any] | None:
     operator = task.operators.get(node.id)
     if operator is not None:
         return "operator", [task.numbered(node), operator.snapshot()]
-    state = task.tables.get(node.id)
+    state: Any = task.tables.get(node.id)
     if node.kind == "reduce":
         return "reduce", [[key, value] for key, value in state.items()]
     if node.kind == "join":
@@ -65,6 +66,7 @@ def restore_steps(task: SyncTask, saved: Saved) -> None:
     """Take over what an earlier task of these steps saved."""
     subtask, subtasks = task.subtask, task.segment.subtasks
     restore_functions(saved, task.segment.nodes, task.functions, subtask, subtasks)
+    task.restore_letters(saved)
     owns = owner(subtask, subtasks)
     for node in task.segment.nodes:
         what = f"state of step {node.name!r}"

@@ -443,13 +443,25 @@ class SyncTask(Task):
             return
         if self._one_to_one:
             for channels in self.outputs.values():
-                channels[0].total += count
+                if len(channels) == 1:
+                    channels[0].total += count
             return
         for cid, derived in self._derived:
             parents = self._parents[cid]
             derived.parents = parents[:]
             self.outputs[cid][0].total += len(parents)
+        for parents in self._parents.values():
             del parents[:]
+
+    def output_id(self, cid: int) -> str | None:
+        record = self.record_id()
+        parents = self._parents[cid]
+        if record is None or not self._expands or not parents:
+            return record
+        nth = 0
+        while nth + 1 < len(parents) and parents[-2 - nth] == parents[-1]:
+            nth += 1
+        return f"{record}/{nth}"
 
     # ------------------------------------------------------------------ stateful steps
 

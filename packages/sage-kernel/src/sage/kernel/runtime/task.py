@@ -16,7 +16,7 @@ from sage.common.errors import GraphError, JobError
 from sage.kernel.compiler import writer
 from sage.kernel.compiler.model import ChannelPlan, ExecutionGraph, SegmentPlan
 from sage.kernel.graph.model import DEAD_LETTER, Node
-from sage.kernel.ledger.current import CURRENT
+from sage.kernel.ledger.current import CURRENT, Named
 from sage.kernel.runtime.binding import Functions
 from sage.kernel.runtime.channel import Barrier, Channel, Signal
 from sage.kernel.runtime.failure import SKIP, FailureHandler, TaskAbort, no_route, task_failed
@@ -42,6 +42,7 @@ class Task:
         outputs: channel plan id -> channels (one per subtask of the target).
         letters: node id -> channels that take its dead letters.
         started: ``perf_counter`` at the start, for ratios.
+        letter_ids: uid -> ids of the items that became dead letters of that step.
         final: What it saved when its input had ended, for the checkpoints that follow.
     """
 
@@ -66,6 +67,7 @@ class Task:
         self.error: BaseException | None = None
         self.final: dict[str, bytes] | None = None
         self.loop_log: LoopLog | None = None
+        self.letter_ids: dict[str, list[str]] = {}
         self.gate: InputGate | None = None
         self.lineage: tuple[Lineage, int] | None = None
         self.current: list[Any] = []
@@ -114,6 +116,8 @@ class Task:
 
     def send_letter(self, node: Node, letter: dict[str, Any]) -> None:
         """Put a dead letter into the streams that read them. Called by the task's own thread."""
+        if letter["item_id"] is not None:
+            self.letter_ids.setdefault(node.uid, []).append(letter["item_id"])
         for channel in self.letters.get(node.id, ()):
             if self.asynchronous:
                 channel.offer(letter)
@@ -184,14 +188,15 @@ class Task:
     def _put(self, cid: int, channels: list[Channel]) -> Any:
         plan = self.plan.channels[cid]
         puts = [c.put_counted if plan.counted else c.put for c in channels]
-        return self.distribute(plan, puts)
+        return self.distribute(plan, puts, channels)
 
-    def distribute(self, plan: ChannelPlan, puts: list[Any]) -> Any:
+    def distribute(self, plan: ChannelPlan, puts: list[Any], channels: list[Channel]) -> Any:
         """What generated code and releases call to put a record into a channel.
 
         Args:
             plan: The channel.
             puts: One function per subtask of its target.
+            channels: The channels they put into.
 
         Returns:
             ``put(value)``, or ``put(key, value)`` for a keyed channel.
@@ -206,6 +211,7 @@ class Task:
         from sage.kernel.runtime.hashing import stable_hash  # noqa: PLC0415
 
         count, node = len(puts), self.plan.key_of[plan.target, plan.index]
+        named = self.job.recording is not None and self.job.lineage
 
         def put(key: Any, value: Any) -> None:
             try:
@@ -213,9 +219,17 @@ class Task:
             except GraphError as error:
                 where = self.record_id()
                 raise TaskAbort(task_failed(self.job.name, node, where, value, error)) from error
+            if named and (record := self.output_id(plan.id)) is not None:
+                channel = channels[at]
+                channel.lineage.begin(channel.total, Named(record), 0)
+                channel.total += 1
             puts[at]((key, value))
 
         return put
+
+    def output_id(self, cid: int) -> str | None:
+        """Id of the record that is about to be put into one of several subtasks."""
+        return self.record_id()
 
     def _limited(self, plan: ChannelPlan, most: int, put: Any) -> Any:
         """Refuse more than ``most`` records on their way back."""
@@ -314,7 +328,29 @@ class Task:
             if ids is not None and lineage is not None:
                 ids.extend(ids_of(lineage, offset, len(values)))
             all_values.extend(values)
-        return dict(self._save_records(at, 0, *records) for at, records in by_input.items())
+        parts = dict(self._save_records(at, 0, *records) for at, records in by_input.items())
+        pending = {each for ids, _ in by_input.values() for each in ids or ()}
+        return {**parts, **self.save_letters(pending)}
+
+    def save_letters(self, pending: set[str]) -> dict[str, bytes]:
+        """Parts with the items that became dead letters, but for those worked on again."""
+        if not self.letter_ids:
+            return {}
+        from sage.kernel.runtime import snapshots  # noqa: PLC0415 - only with checkpoints
+
+        return {
+            snapshots.part_name(uid, self.subtask, "letters"): snapshots.save_ids(
+                [each for each in ids if each not in pending]
+            )
+            for uid, ids in self.letter_ids.items()
+        }
+
+    def restore_letters(self, saved: Saved) -> None:
+        """Take over which items became dead letters; the first subtask does for all."""
+        for node in self.segment.nodes if self.subtask == 0 else ():
+            ids = saved.letters(node.uid)
+            if ids:
+                self.letter_ids[node.uid] = ids
 
     def _save_records(
         self, at: int, nth: int, ids: list[str] | None, values: list[Any]
@@ -325,7 +361,7 @@ class Task:
         node = self.plan.nodes[plan.target]
         if plan.keyed and self.asynchronous:  # taken without their key, which nobody reads
             values = [(None, value) for value in values]
-        name = snapshots.part_name(node.uid, self.subtask, f"pending/{plan.index}/{nth:06}")
+        name = snapshots.part_name(node.uid, self.subtask, f"pending/{plan.index}/{at:04}.{nth:06}")
         return name, snapshots.save_records(node, ids, values)
 
     def restore(self, saved: Saved) -> None:

@@ -25,23 +25,49 @@ from sage.kernel.runtime.sync_task import SyncTask
 from sage.kernel.runtime.task import Task
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sage.kernel.ledger.run import RunLedger
     from sage.kernel.runtime.durable import Durable
+    from sage.kernel.runtime.recording import Recording
 
 
-def submit_local(graph: StreamGraph) -> Job:
+def submit_local(
+    graph: StreamGraph,
+    job_id: str | None = None,
+    *,
+    ledger: RunLedger | None = None,
+    before: Callable[[Job], None] | None = None,
+) -> Job:
     """Compile a validated graph and start it.
 
     Functions are constructed here, so that a wrong configuration raises before anything runs;
     services start before the tasks. Ctrl-C meanwhile ends what has started and is raised again.
+
+    Args:
+        graph: The graph.
+        job_id: Id of the job, and of its run if that is a new one; default: a new id.
+        ledger: Where calls are recorded or found, in place of the one the settings name; the job
+            closes it.
+        before: Called with the job before it starts.
 
     Raises:
         ConfigError: The configuration of a step is wrong.
         ServiceError: A service does not start.
     """
     plan = plan_execution(graph)
-    durable = make_durable(graph, plan)
-    job = Job(new_job_id() if durable is None else durable.run.id, graph, plan, durable)
+    new_id = job_id or new_job_id()
+    durable = make_durable(graph, plan, new_id)
+    job = Job(new_id if durable is None else durable.run.id, graph, plan, durable)
     try:
+        if ledger is not None or (durable is not None and durable.settings.ledger):
+            job.recording = make_recording(job, graph, ledger)
+        if before is not None:
+            before(job)
+        if graph.config.get("limits") or graph.config.get("budget"):
+            from sage.kernel.runtime.budgets import make_scheduling  # noqa: PLC0415 - attrs, YAML
+
+            make_scheduling(job, graph, durable)
         services = make_services(job, graph)
         job._services = services
         job.rebuild = partial(build_tasks, job, plan, graph, durable)
@@ -56,13 +82,23 @@ def submit_local(graph: StreamGraph) -> Job:
     return job
 
 
-def make_durable(graph: StreamGraph, plan: ExecutionGraph) -> Durable | None:
+def make_durable(graph: StreamGraph, plan: ExecutionGraph, new_id: str) -> Durable | None:
     """The run that the job executes, where fault tolerance is on."""
     if not graph.config.get("fault_tolerance"):
         return None
     from sage.kernel.runtime.durable import Durable  # noqa: PLC0415 - attrs, msgspec
 
-    return Durable(graph, plan, new_job_id())
+    return Durable(graph, plan, new_id)
+
+
+def make_recording(job: Job, graph: StreamGraph, ledger: RunLedger | None) -> Recording:
+    """What lets the steps of the job record their calls."""
+    from sage.kernel.runtime.recording import (  # noqa: PLC0415 - sqlite3, only with a ledger
+        Recording,
+        open_job_ledger,
+    )
+
+    return Recording(ledger or open_job_ledger(job, graph), job, graph)
 
 
 def build_tasks(
@@ -76,7 +112,7 @@ def build_tasks(
     tasks = make_tasks(job, plan)
     connect(job, plan, tasks, graph)
     if durable is not None:
-        durable.restore(tasks)
+        durable.restore(job, tasks)
     return [task for group in tasks.values() for task in group]
 
 
