@@ -9,7 +9,7 @@ import attrs
 
 from sage.common.errors import ConfigError
 from sage.lib.contracts import SinkFunction
-from sage.lib.io.sink.writers import RowWriter, format_for, open_writer
+from sage.lib.io.sink.writers import RowWriter, format_for, open_writer, resume_writer
 
 if TYPE_CHECKING:
     from sage.api.context import RuntimeContext
@@ -19,11 +19,15 @@ class FileSink(SinkFunction[Any]):
     """Writes items as JSON, JSON lines, text or CSV.
 
     Each item is in the file when ``execute`` returns, and a JSON file is a complete array after
-    each item: a failed, canceled or killed job leaves a file that can be read.
+    each item: a failed, canceled or killed job leaves a file that can be read. A run that goes on
+    from a checkpoint cuts the file back to what it held then, so that no item is in it twice.
 
     Example:
         >>> stream.sink(FileSink, {"output_format": "json", "file_path": "results/answers.json"})
     """
+
+    path_keys = ("file_path",)
+    """Settings that name files: a replay puts these elsewhere."""
 
     @attrs.frozen(kw_only=True)
     class Config:
@@ -57,12 +61,31 @@ class FileSink(SinkFunction[Any]):
                 f"step {ctx.operator!r} has parallelism {ctx.parallelism}, but one file has one "
                 "writer: set parallelism=1"
             )
+        if not ctx.restored:
+            self._begin()
+
+    def _begin(self) -> RowWriter:
         self._writer = open_writer(self._path, self._format, append=self.config.append)
+        return self._writer
 
     def execute(self, item: Any) -> None:
         """Write one item."""
-        assert self._writer is not None, "open() comes first"
-        self._writer.write(item)
+        (self._writer or self._begin()).write(item)
+
+    def snapshot(self) -> dict[str, Any]:
+        """How much of the file belongs to a checkpoint; it is on the disk then."""
+        return {"path": str(self._path), "length": (self._writer or self._begin()).sync()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Cut the file back to a checkpoint, and go on writing behind it.
+
+        Raises:
+            ConfigError: The file is gone, or shorter than it was.
+        """
+        if state["path"] == str(self._path):
+            self._writer = resume_writer(self._path, self._format, state["length"])
+        else:  # the configuration names another file now
+            self._begin()
 
     def close(self) -> None:
         """Close the file."""

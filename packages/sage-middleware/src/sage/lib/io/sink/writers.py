@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -53,6 +54,14 @@ class RowWriter:
         """Append one item."""
         raise NotImplementedError
 
+    def sync(self) -> int:
+        """Force what was written to the disk; bytes up to which the file holds whole rows."""
+        os.fsync(self._file.fileno())
+        return self._length()
+
+    def _length(self) -> int:
+        return self._file.tell()
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()
@@ -61,14 +70,14 @@ class RowWriter:
 class JsonWriter(RowWriter):
     """A JSON array that is complete after every item, also when the process is killed."""
 
-    _END = b"\n]\n"
+    END = b"\n]\n"
 
     def __init__(self, file: BinaryIO) -> None:
         super().__init__(file)
         content = file.read().rstrip()
         if not content:
             file.seek(0)
-            file.write(b"[" + self._END)
+            file.write(b"[" + self.END)
             self._position, self._first = 1, True
             return
         try:
@@ -81,16 +90,19 @@ class JsonWriter(RowWriter):
             )
         self._position, self._first = len(content[:-1].rstrip()), not existing
         file.seek(self._position)
-        file.write(self._END)
+        file.write(self.END)
         file.truncate()
 
     def write(self, item: Any) -> None:
         """Replace the end of the array by the item and a new end."""
         row = (b"\n" if self._first else b",\n") + json_bytes(item)
         self._file.seek(self._position)
-        self._file.write(row + self._END)
+        self._file.write(row + self.END)
         self._position += len(row)
         self._first = False
+
+    def _length(self) -> int:
+        return self._position
 
 
 class JsonLinesWriter(RowWriter):
@@ -186,6 +198,33 @@ def open_writer(path: Path, fmt: str, *, append: bool) -> RowWriter:
     except BaseException:
         file.close()
         raise
+
+
+def resume_writer(path: Path, fmt: str, length: int) -> RowWriter:
+    """Open ``path`` as it was when ``sync`` gave ``length``: what came after is cut off.
+
+    Raises:
+        ConfigError: The file is gone, is shorter than that, or cannot be written.
+    """
+    try:
+        with path.open("r+b", buffering=0) as file:
+            found = file.seek(0, io.SEEK_END)
+            if found < length:
+                raise ConfigError(
+                    f"{str(path)!r} has {found} bytes, but the checkpoint was taken when it had "
+                    f"{length}: it was changed meanwhile; put it back, or start anew with "
+                    "resume='never'"
+                )
+            file.truncate(length)
+            if fmt == "json":
+                file.seek(length)
+                file.write(JsonWriter.END)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot go on writing {str(path)!r} where the checkpoint left it: {error.strerror}; "
+            "put the file back, or start anew with resume='never'"
+        ) from error
+    return open_writer(path, fmt, append=True)
 
 
 def _cell(value: Any) -> str:
