@@ -22,18 +22,6 @@ GROUPS: Final = 64
 _VERSION: Final = 1
 
 
-def key_group(key: Any) -> int:
-    """The group of a key.
-
-    Raises:
-        StateEncodingError: The key cannot be stored.
-    """
-    try:
-        return stable_hash(key) % GROUPS
-    except GraphError:  # a key that cannot be partitioned by, in a step of one subtask
-        return crc32(encode(key, "a key")) % GROUPS
-
-
 def encode_parts(states: Mapping[str, NamedState], where: str) -> dict[str, bytes]:
     """The parts of some states.
 
@@ -57,15 +45,16 @@ def encode_parts(states: Mapping[str, NamedState], where: str) -> dict[str, byte
 
 
 def _grouped(state: NamedState) -> dict[int, tuple[list[Any], list[Any]]]:
-    groups: dict[int, tuple[list[Any], list[Any]]] = {}
+    columns: list[tuple[list[Any], list[Any]]] = [([], []) for _ in range(GROUPS)]
     for key, value in state.entries:
-        group = key_group(key)
-        if group not in groups:
-            groups[group] = ([], [])
-        keys, values = groups[group]
+        try:
+            group = stable_hash(key)
+        except GraphError:  # a key that cannot be partitioned by, in a step of one subtask
+            group = crc32(encode(key, "a key"))
+        keys, values = columns[group % GROUPS]
         keys.append(key)
         values.append(value)
-    return groups
+    return {group: held for group, held in enumerate(columns) if held[0]}
 
 
 def _explain(state: NamedState, what: str) -> None:
