@@ -1,6 +1,7 @@
-"""Keyed state of stateful steps, in memory, with snapshots as plain data.
+"""Keyed state of stateful steps, in memory, and how state becomes bytes.
 
-Predecessor: ``sage.kernel.operators``; successor: ``sage.kernel.runtime``.
+Reading order: ``backend`` → ``memory`` → ``ttl`` → ``parts`` → ``codec``. Predecessor:
+``sage.kernel.operators``; successor: ``sage.kernel.checkpoint``.
 """
 
 from sage.kernel.state.backend import StateBackend
