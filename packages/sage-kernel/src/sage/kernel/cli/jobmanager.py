@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sage.common.cli.output import ExitCode, OutputFormat, OutputOption, emit, error, say
+from sage.common.errors import ServiceError
 from sage.kernel.cli.connection import plain
 from sage.kernel.cli.job.watching import write_line
 from sage.kernel.cli.shown import moment
@@ -77,7 +79,11 @@ def start_here(
     output: OutputFormat,
 ) -> int:
     """Start the daemon unless it runs; print what it says about itself."""
-    from sage.kernel.jobmanager.launch import daemon_state, start_daemon  # noqa: PLC0415
+    from sage.kernel.jobmanager.launch import (  # noqa: PLC0415
+        DEFAULT_PORT,
+        daemon_state,
+        start_daemon,
+    )
 
     state = daemon_state(data_dir=data_dir)
     if state.running and state.healthy and state.info is not None:
@@ -86,7 +92,12 @@ def start_here(
         return ExitCode.OK
     if state.running:
         return trouble(state)
-    info = start_daemon(host=host, port=port, data_dir=data_dir, timeout=timeout)
+    try:
+        info = start_daemon(host=host, port=port, data_dir=data_dir, timeout=timeout)
+    except ServiceError as exc:
+        if port is not None and exc.data.get("errno") in (errno.EACCES, errno.EADDRINUSE):
+            say(f"without --port it listens on {DEFAULT_PORT}, if nothing else does")
+        raise
     show_daemon(info, output)
     say("the JobManager is ready; `sage jobmanager stop` ends it")
     return ExitCode.OK

@@ -29,6 +29,7 @@ from sage.common.serving.guard import LOOPBACK_HOSTS
 from sage.common.serving.listening import Address, prepare
 from sage.common.serving.tokens import TokenFile, new_token
 from sage.kernel.jobmanager.app import create_app
+from sage.kernel.jobmanager.failures import to_wire
 from sage.kernel.jobmanager.layout import Home, token_path
 from sage.kernel.jobmanager.manager import JobManager
 from sage.kernel.jobmanager.process import start_time
@@ -187,7 +188,7 @@ def main(arguments: list[str]) -> int:
     except SageError as error:
         log.error("cannot start: %s", error)  # noqa: TRY400 - the message explains itself
         with contextlib.suppress(OSError):
-            _tell(ready, {"type": type(error).__name__, "message": str(error)})
+            _tell(ready, to_wire(error))
         return 1
     return 0
 

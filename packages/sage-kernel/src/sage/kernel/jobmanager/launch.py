@@ -278,7 +278,10 @@ def _first_line(handle: int, timeout: float) -> dict[str, Any] | None:
 def _not_started(said: dict[str, Any] | None, home: Home, timeout: float) -> SageError:
     if said:
         error = from_wire(said)
-        return error if isinstance(error, JobError) else type(error)(f"{error} (log: {home.log})")
+        if isinstance(error, JobError):
+            return error
+        error.message = f"{error} (log: {home.log})"
+        return error
     last = "\n  ".join(read_lines(home.log, 15))
     why = f"was not ready after {timeout:g} s" if said is None else "ended while it started"
     return ServiceError(f"the JobManager {why}; its log {home.log} ends:\n  {last}")
