@@ -200,6 +200,14 @@ def ledgered(folder: Path) -> int:
         database.close()
 
 
+def finished(folder: Path) -> bool:
+    """Whether the run is over, whatever became of its process after that."""
+    return any(
+        json.loads(facts.read_text())["status"] == "FINISHED"
+        for facts in folder.glob("runs/*/*/run.json")
+    )
+
+
 def run(folder: Path, plan: Plan, report: Any = None) -> tuple[list[Kill], dict[str, Any]]:
     """Run, kill and restart until it finishes; the kills, and the referee's sums at the end."""
     prepare(folder, plan)
@@ -228,7 +236,9 @@ def run(folder: Path, plan: Plan, report: Any = None) -> tuple[list[Kill], dict[
                     )
                     if report is not None and len(kills) % 10 == 0:
                         report(len(kills), sums)
-                    continue
+                    if not finished(folder):
+                        continue
+                    return kills, sums  # killed on its last metres; another start is another run
             if ended.result() != 0:
                 raise RuntimeError(f"the job ended with status {ended.result()}")
             return kills, settled(referee)
