@@ -33,6 +33,8 @@ from sage.kernel.state._records import (
 from sage.kernel.state._writers import FACTORIES, PATHS
 
 _UNSET: Final = tag.READ_MARKS[tag.UNSET]
+_DEEPEST: Final = 3 * tag.MAX_DEPTH
+"""A level of values is written as up to three lists in each other."""
 
 
 class Unreadable(Exception):
@@ -119,6 +121,7 @@ class Reader:
         self._table: list[Any] = []
         self._classes: dict[int, SavedClass] = {}
         self._marked = False
+        self._depth = 0
 
     def read(self, data: bytes) -> Any:
         """The value."""
@@ -144,7 +147,12 @@ class Reader:
         kind = type(plain)
         if kind is list:
             if plain and type(plain[0]) is tag.Mark:
-                return _READERS[plain[0].code](self, plain)
+                self._depth += 1
+                if self._depth > _DEEPEST:
+                    raise Unreadable(f"the values are nested deeper than {tag.MAX_DEPTH} levels")
+                made = _READERS[plain[0].code](self, plain)
+                self._depth -= 1
+                return made
             if not tag.SCALARS.issuperset(map(type, plain)):
                 for index, each in enumerate(plain):
                     plain[index] = self.value(each)
