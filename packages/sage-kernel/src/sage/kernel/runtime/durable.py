@@ -12,7 +12,7 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from sage.common.errors import JobError
+from sage.common.errors import GraphError, JobError
 from sage.kernel.checkpoint.coordinator import Coordinator
 from sage.kernel.checkpoint.restarts import RestartPolicy
 from sage.kernel.checkpoint.runs import FINISHED, Run, open_run
@@ -22,6 +22,7 @@ from sage.kernel.compiler.model import ExecutionGraph
 from sage.kernel.graph.model import StreamGraph
 from sage.kernel.runtime.snapshots import Saved, restore_records
 from sage.kernel.runtime.task import Task
+from sage.kernel.state.annotations import check_annotation
 
 if TYPE_CHECKING:
     from sage.kernel.runtime.job import Job
@@ -40,6 +41,7 @@ class Durable:
     def __init__(self, graph: StreamGraph, plan: ExecutionGraph, new_id: str) -> None:
         settings = fault_tolerance(graph.config)
         assert settings is not None, "made only for environments with fault tolerance"
+        refuse_types(plan)
         self.settings: FaultTolerance = settings
         self.run: Run = open_run(settings, graph.name, new_id)
         self.restored: int | None = None
@@ -160,3 +162,27 @@ class Durable:
             self.run.record(status=status)
         self._store.close()
         self.run.close()
+
+
+def refuse_types(plan: ExecutionGraph) -> None:
+    """Refuse a plan whose records on their way are of a type that cannot be saved, where known.
+
+    Records are saved in front of steps that work on several at a time, and in loops.
+
+    Raises:
+        GraphError: Names each such step and type.
+    """
+    problems = []
+    for channel in plan.channels:
+        node, source = plan.nodes[channel.target], plan.nodes[channel.source]
+        if plan.segment_of[node.id].mode == "sync" and not channel.feedback:
+            continue
+        for declared in (node.in_type, source.out_type):
+            problem = None if declared is None else check_annotation(declared)
+            if problem is not None:
+                problems.append(
+                    f"step {node.name!r} takes items that no checkpoint holds: {problem}"
+                )
+                break
+    if problems:
+        raise GraphError("; ".join(problems))

@@ -18,8 +18,8 @@ from urllib.parse import quote, unquote
 from sage.common.errors import JobError
 from sage.kernel.compiler.model import ExecutionGraph
 from sage.kernel.graph.model import Node
+from sage.kernel.operators.hashing import stable_hash
 from sage.kernel.runtime.binding import Functions, has_life_cycle
-from sage.kernel.runtime.hashing import stable_hash
 from sage.kernel.state.codec import decode, encode
 
 Owns = Callable[[Any], bool]

@@ -208,7 +208,7 @@ class Task:
             return only
         if len(puts) == 1:
             return lambda key, value: only((key, value))
-        from sage.kernel.runtime.hashing import stable_hash  # noqa: PLC0415
+        from sage.kernel.operators.hashing import stable_hash  # noqa: PLC0415
 
         count, node = len(puts), self.plan.key_of[plan.target, plan.index]
         named = self.job.recording is not None and self.job.lineage

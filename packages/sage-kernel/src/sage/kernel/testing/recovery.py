@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from sage.api import FlatMapFunction, MapFunction, ProcessFunction, SinkFunction
+from sage.api.functions import FlatMapFunction, MapFunction, ProcessFunction, SinkFunction
 
 ITEMS = 240
 """Items of the source of most flows."""
