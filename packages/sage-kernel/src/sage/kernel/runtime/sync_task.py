@@ -13,7 +13,6 @@ from itertools import islice
 from time import perf_counter, time
 from typing import TYPE_CHECKING, Any
 
-from sage.api.functions import StopSignal
 from sage.kernel.compiler.codegen import OPERATOR_KINDS, SegmentCode
 from sage.kernel.compiler.writer import is_one_to_one
 from sage.kernel.graph.model import Node
@@ -22,6 +21,7 @@ from sage.kernel.runtime.binding import Functions
 from sage.kernel.runtime.channel import ChannelAborted
 from sage.kernel.runtime.failure import SKIP, TaskAbort, task_failed
 from sage.kernel.runtime.gate import BARRIER, LOOPED, TIMER
+from sage.kernel.runtime.iterating import iterate
 from sage.kernel.runtime.lineage import DerivedLineage, OriginLineage
 from sage.kernel.runtime.ranges import RangeItems
 from sage.kernel.runtime.tables import MISSING
@@ -547,54 +547,3 @@ class SyncTask(Task):
 
 def _plain(node: Node) -> bool:
     return node.params.get("how", "inner") == "inner" and node.params.get("window") is None
-
-
-def iterate(source: Any, job: Any) -> Iterator[Any]:
-    """An iterator over whatever a source step is: function object, callable or iterable.
-
-    Asynchronous ones are pulled through the job's event loop.
-    """
-    if hasattr(source, "run") and hasattr(source, "open"):
-        source = source.run()
-    elif hasattr(source, "execute") and not hasattr(source, "__iter__"):
-        return _until_stop(source.execute)
-    elif callable(source) and not hasattr(source, "__iter__"):
-        made = source()
-        if not (hasattr(made, "__iter__") or hasattr(made, "__aiter__")) or isinstance(
-            made, (str, bytes, dict)
-        ):
-            return _first_then(made, source)
-        source = made
-    if hasattr(source, "__aiter__"):
-        return _pull_async(source, job)
-    return RangeItems(source) if type(source) is range else iter(source)
-
-
-def _pull_async(source: Any, job: Any) -> Iterator[Any]:
-    iterator = source.__aiter__()
-    try:
-        while True:
-            try:
-                item = job.pull(_next_of(iterator))
-            except StopAsyncIteration:
-                return
-            yield item
-    finally:
-        if hasattr(iterator, "aclose"):
-            job.loop().run(iterator.aclose())
-
-
-async def _next_of(iterator: Any) -> Any:
-    return await iterator.__anext__()
-
-
-def _first_then(first: Any, call: Any) -> Iterator[Any]:
-    item = first
-    while not (isinstance(item, StopSignal) or item is StopSignal):
-        if item is not None:
-            yield item
-        item = call()
-
-
-def _until_stop(call: Any) -> Iterator[Any]:
-    return _first_then(call(), call)
