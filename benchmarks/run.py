@@ -32,6 +32,7 @@ BENCHMARKS = {
     "cold_start": ("benchmarks.engine.cold_start", []),
     "failure": ("benchmarks.engine.failure", []),
     "main_job": ("benchmarks.rag.main_job", ["--questions", "100"]),
+    "checkpoints": ("benchmarks.durability.checkpoints", ["--n", "2000000"]),
     "limits": ("benchmarks.durability.limits", ["--seconds", "6"]),
     "first_token": ("benchmarks.rag.first_token", ["--questions", "10"]),
 }
