@@ -6,10 +6,15 @@ import json
 import os
 import pty
 import signal
+import socket
 import subprocess
 
 import pytest
 import yaml
+
+from sage.common.cli.exits import exit_code
+from sage.common.errors import UnreachableError
+from sage.kernel.jobmanager.client import JobManagerClient
 
 SPEC = """
 version: 1
@@ -50,6 +55,23 @@ def lines(path=Path({gate!r})):
         time.sleep(0.01)
 env = LocalEnvironment("gated")
 env.from_source(lines).print()
+env.submit().wait()
+"""
+
+# Counts up to the number in a file, which may change meanwhile.
+COUNTING = """
+import time
+from itertools import count
+from pathlib import Path
+from sage.api import LocalEnvironment
+def numbers(path=Path({end!r})):
+    for n in count():
+        if n >= int(path.read_text() or "1000000000"):
+            return
+        yield n
+        time.sleep(0.001)
+env = LocalEnvironment("counting")
+env.from_source(numbers).print()
 env.submit().wait()
 """
 
@@ -195,6 +217,55 @@ def test_pause_resume_and_stop(files, gated):
     assert "had ended already: CANCELED" in done.stderr
     done = files("job", "wait", job_id)
     assert done.returncode == 3
+
+
+def test_savepoint_and_restore(files, tmp_path):
+    end = tmp_path / "end"
+    end.write_text("1000000000")
+    program = files.write("counting.py", COUNTING.format(end=str(end)))
+    job_id = files("job", "submit", "-q", str(program)).stdout.strip()
+    while "0" not in files("job", "logs", job_id).stdout.split():
+        assert files("job", "status", job_id).stdout.strip() in ("SUBMITTED", "STARTING", "RUNNING")
+    saved = files.json("job", "savepoint", job_id, "--name", "mine")
+    assert saved["savepoint"].endswith(f"{job_id}/savepoints/mine")
+    end.write_text("5000")
+    assert files.json("job", "wait", job_id)["status"] == "FINISHED"
+    done = files("job", "restore", job_id, "--from", saved["savepoint"], "--wait", "-q")
+    assert done.returncode == 0, done.stderr
+    restored = files.json("job", "show", done.stdout.strip())
+    assert (restored["action"], restored["parent"]) == ("restore", job_id)
+    printed = files("job", "logs", restored["id"]).stdout.splitlines()
+    numbers = [int(line) for line in printed if line.isdecimal()]
+    assert numbers == list(range(numbers[0], 5000))
+    assert numbers[0] > 0
+    done = files("job", "restore", job_id, "--from", "nowhere", "--wait")
+    assert done.returncode in (1, 3, 4)
+    assert "nowhere" in done.stderr
+
+
+def test_a_jobmanager_that_does_not_answer_is_a_timeout():
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        client = JobManagerClient(f"127.0.0.1:{port}", "x" * 40, timeout=0.1)
+        with pytest.raises(UnreachableError, match=r"has not answered within 0\.1 s") as caught:
+            client.jobs()
+    assert exit_code(caught.value) == 6
+
+
+def test_services_that_registered(files):
+    url = files.json("jobmanager", "status")["url"]
+    token = (files.folder / "home/config/jobmanager-token").read_text().strip()
+    client = JobManagerClient(url, token)
+    client.register_service("memory", "http://127.0.0.1:1", kind="memory", ttl=60)
+    try:
+        [service] = files.json("services", "list")
+        assert (service["name"], service["health"]) == ("memory", "healthy")
+        lines = files("list", program="sage-services").stdout.splitlines()
+        assert lines[0].split() == ["NAME", "KIND", "ADDRESS", "HEALTH", "OWNER", "SEEN"]
+        assert lines[1].split()[:4] == ["memory", "memory", "http://127.0.0.1:1", "healthy"]
+    finally:
+        client.deregister_service("memory")
+        client.close()
 
 
 def test_events_and_metrics_as_they_come(files):

@@ -58,4 +58,6 @@ _BY_ERROR: tuple[tuple[type[BaseException], ExitCode], ...] = (
 
 def exit_code(error: BaseException) -> ExitCode:
     """The exit code for an error that ends a command."""
+    if isinstance(error, UnreachableError) and isinstance(error.__cause__, TimeoutError):
+        return ExitCode.TIMEOUT  # it may be there; it did not answer in time
     return next((code for kind, code in _BY_ERROR if isinstance(error, kind)), ExitCode.FAILURE)

@@ -32,6 +32,12 @@ class Transport(transport.Transport):
 
     def _unreachable(self, cause: Exception) -> ServiceError:
         address = self.base_url.partition("://")[2]
+        if isinstance(cause, TimeoutError):
+            return UnreachableError(
+                f"the JobManager at {address} has not answered within {self._timeout:g} s; what "
+                "was asked of it may still be done; see: sage jobmanager status",
+                url=self.base_url,
+            )
         reason = str(cause) or type(cause).__name__
         return UnreachableError(
             f"Failed to connect to JobManager at {address}: {reason}; start it with: "

@@ -29,7 +29,7 @@ def stop(
     output: OutputOption = OutputFormat.TABLE,
 ) -> None:
     """Cancel jobs and wait until they have ended."""
-    client = connect(address)
+    client = connect(address, timeout=60.0)  # a savepoint takes its time
     stopped = []
     for job_id in job_ids:
         job = client.job(job_id)
@@ -76,6 +76,10 @@ def savepoint(
     name: Annotated[
         str | None, typer.Option(help="Name of its folder; default: the time.", show_default=False)
     ] = None,
+    timeout: Annotated[
+        float,
+        typer.Option(min=0.1, metavar="SECONDS", help="Give up waiting for it after so long."),
+    ] = 60.0,
     address: AddressOption = None,
     output: OutputOption = OutputFormat.TABLE,
 ) -> None:
@@ -83,7 +87,7 @@ def savepoint(
 
     The path is one of the JobManager's machine.
     """
-    path = connect(address).savepoint(job_id, name)
+    path = connect(address, timeout=timeout).savepoint(job_id, name)
     emit({"job": job_id, "savepoint": path}, output, text=path)
 
 
