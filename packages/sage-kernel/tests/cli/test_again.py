@@ -157,6 +157,11 @@ def test_dead_letters_are_listed_and_run_again(job):
     assert len(letters) == 1
     assert "no answer for b" in json.dumps(letters)
     assert letters == job.json("deadletters list")
+    head, row = job("deadletters").stdout.splitlines()
+    assert head.split() == ["ID", "STEP", "ATTEMPTS", "ERROR", "ITEM"]
+    item = letters[0]["item_id"]
+    assert " ".join(row.split()) == f"{item} ask 1 ValueError: no answer for b b"
+    assert job.json("deadletters requeue", item, "--wait")["status"] == "FINISHED"
     (job.folder / "healthy").touch()
     before = len(job.calls())
     done = job("deadletters requeue", "--wait", "-o", "json")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
@@ -35,9 +36,20 @@ def list_letters(
     address: AddressOption = None,
     output: OutputOption = OutputFormat.TABLE,
 ) -> None:
-    """List the items of a job that failed for good (the command when none is named)."""
+    """List the items that failed for good (the default)."""
     letters = connect(address).dead_letters(job_id, limit=limit)
-    emit_rows(letters, output, letters, "no items failed")
+    emit_rows(letters, output, [_row(letter) for letter in letters], "no items failed")
+
+
+def _row(letter: Mapping[str, Any]) -> dict[str, Any]:
+    failure = letter["error"]
+    return {
+        "id": letter["item_id"],
+        "step": letter["operator"],
+        "attempts": letter["attempts"],
+        "error": f"{failure['type'].rpartition('.')[2]}: {failure['message']}",
+        "item": letter["item"],
+    }
 
 
 @app.command()
