@@ -176,3 +176,17 @@ def test_install_checks_runs_a_pipeline_and_guides(daemons):
     assert broken.returncode == 8
     assert "refused the token" in broken.stderr
     assert "if something fails:" in broken.stderr
+
+
+def test_over_tls(daemons):
+    pytest.importorskip("cryptography")
+    made = daemons.json("ssl-cert", "generate")
+    for key, part in (("certfile", "certificate"), ("keyfile", "key")):
+        assert daemons("config", "set", f"jobmanager.{key}", made[part]).returncode == 0
+    url = daemons.json("jobmanager", "start", "--port", "0")["url"]
+    assert url.startswith("https://")
+    assert daemons("job", "list").returncode == 0  # the one of this machine is trusted
+    done = daemons("job", "list", "--address", url)
+    assert done.returncode == 7
+    assert "remote.cafile" in done.stderr
+    assert daemons("job", "list", "-a", url, SAGE_REMOTE__CAFILE=made["ca"]).returncode == 0

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import ssl
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -39,9 +40,14 @@ class Transport(transport.Transport):
                 url=self.base_url,
             )
         reason = str(cause) or type(cause).__name__
+        hint = "start it with: sage jobmanager start"
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            hint = (
+                "give the ca.pem of `sage ssl-cert generate` as cafile=..., or as the setting "
+                "remote.cafile of the commands"
+            )
         return UnreachableError(
-            f"Failed to connect to JobManager at {address}: {reason}; start it with: "
-            "sage jobmanager start",
+            f"Failed to connect to JobManager at {address}: {reason}; {hint}",
             url=self.base_url,
         )
 
