@@ -19,8 +19,8 @@ from sage.common.errors import ConfigError, ServiceError
 from sage.lib.adapt import to_dict
 from sage.lib.contracts import SinkFunction
 from sage.lib.errors import ItemError
+from sage.lib.io.sink.line import json_bytes
 from sage.lib.io.sink.natural_batches import NaturalBatches
-from sage.lib.io.sink.writers import json_bytes
 from sage.middleware.models.retry import RETRIED_STATUSES, RetryRule, retry_after_of
 
 if TYPE_CHECKING:

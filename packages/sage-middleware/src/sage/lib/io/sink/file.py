@@ -9,18 +9,21 @@ import attrs
 
 from sage.common.errors import ConfigError
 from sage.lib.contracts import SinkFunction
-from sage.lib.io.sink.writers import RowWriter, format_for, open_writer, resume_writer
+from sage.lib.io.sink.writers import Writer, format_for, open_writer, resume_writer
 
 if TYPE_CHECKING:
     from sage.api.context import RuntimeContext
 
 
 class FileSink(SinkFunction[Any]):
-    """Writes items as JSON, JSON lines, text or CSV.
+    """Writes items as JSON, JSON lines, text, CSV or Parquet.
 
     Each item is in the file when ``execute`` returns, and a JSON file is a complete array after
     each item: a failed, canceled or killed job leaves a file that can be read. A run that goes on
     from a checkpoint cuts the file back to what it held then, so that no item is in it twice.
+
+    A Parquet file (extra ``parquet``) is different: it can be read when the sink has closed it, and
+    takes no part in checkpoints.
 
     Example:
         >>> stream.sink(FileSink, {"output_format": "json", "file_path": "results/answers.json"})
@@ -35,8 +38,8 @@ class FileSink(SinkFunction[Any]):
 
         Attributes:
             file_path: The file; relative to the working directory. Missing folders are made.
-            output_format: ``json`` (an array), ``jsonl``, ``txt`` (one line per item) or ``csv``;
-                default: by the ending.
+            output_format: ``json`` (an array), ``jsonl``, ``txt`` (one line per item), ``csv`` or
+                ``parquet``; default: by the ending.
             append: Go on after what is in the file, instead of replacing it.
         """
 
@@ -48,7 +51,7 @@ class FileSink(SinkFunction[Any]):
         super().__init__(config, **overrides)
         self._path = Path(self.config.file_path).expanduser()
         self._format = format_for(self._path, self.config.output_format)
-        self._writer: RowWriter | None = None
+        self._writer: Writer | None = None
 
     def open(self, ctx: RuntimeContext) -> None:
         """Open the file.
@@ -64,7 +67,7 @@ class FileSink(SinkFunction[Any]):
         if not ctx.restored:
             self._begin()
 
-    def _begin(self) -> RowWriter:
+    def _begin(self) -> Writer:
         self._writer = open_writer(self._path, self._format, append=self.config.append)
         return self._writer
 

@@ -14,8 +14,9 @@ import attrs
 from sage.common.errors import ConfigError
 from sage.lib.adapt import as_query, to_dict
 from sage.lib.contracts import SinkFunction
+from sage.lib.io.sink.line import json_bytes
 from sage.lib.io.sink.live_text import LiveText
-from sage.lib.io.sink.writers import SUFFIXES, RowWriter, json_bytes, open_writer
+from sage.lib.io.sink.writers import SUFFIXES, Writer, open_writer
 from sage.lib.streaming import expect, listen
 from sage.lib.types import Answer, Evaluation
 
@@ -63,7 +64,7 @@ class TerminalSink(SinkFunction[Any]):
 
     def __init__(self, config: Any = None, **overrides: Any) -> None:
         super().__init__(config, **overrides)
-        self._writer: RowWriter | None = None
+        self._writer: Writer | None = None
         self._columns: list[tuple[str, int]] | None = None
         if self.config.stream and self.config.output_format != "text":
             raise ConfigError(

@@ -5,16 +5,18 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 import orjson
 
 from sage.common.errors import ConfigError
 from sage.lib.adapt import to_dict
+from sage.lib.io.sink.line import json_bytes, text_line
+from sage.lib.io.sink.parquet import ParquetWriter
 
-FORMATS = ("json", "jsonl", "txt", "csv")
+FORMATS = ("json", "jsonl", "txt", "csv", "parquet")
 SUFFIXES = {
     ".json": "json",
     ".jsonl": "jsonl",
@@ -22,26 +24,8 @@ SUFFIXES = {
     ".txt": "txt",
     ".log": "txt",
     ".csv": "csv",
+    ".parquet": "parquet",
 }
-
-
-def json_bytes(value: Any) -> bytes:
-    """One line of JSON; what JSON does not know becomes its text."""
-    return orjson.dumps(
-        to_dict(value), default=str, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
-    )
-
-
-def text_line(value: Any) -> str:
-    """An item as one line of text: the answer for an answer, the text of a string, else JSON."""
-    plain = to_dict(value)
-    if isinstance(plain, str):
-        return " ".join(plain.split())
-    if isinstance(plain, Mapping):
-        for key in ("answer", "text", "question"):
-            if isinstance(plain.get(key), str):
-                return " ".join(plain[key].split())
-    return json_bytes(plain).decode()
 
 
 class RowWriter:
@@ -153,11 +137,25 @@ class CsvWriter(RowWriter):
         self._file.write(text.getvalue().encode("utf-8", "replace"))
 
 
-WRITERS: dict[str, type[RowWriter]] = {
+class Writer(Protocol):
+    """What ``FileSink`` writes with."""
+
+    def write(self, item: Any) -> None:
+        """Add one item."""
+
+    def sync(self) -> int:
+        """Force what was written to the disk; bytes up to which the file holds whole rows."""
+
+    def close(self) -> None:
+        """Close the file."""
+
+
+WRITERS: dict[str, Callable[[BinaryIO], Writer]] = {
     "json": JsonWriter,
     "jsonl": JsonLinesWriter,
     "txt": TextWriter,
     "csv": CsvWriter,
+    "parquet": ParquetWriter,
 }
 
 
@@ -176,7 +174,7 @@ def format_for(path: Path, given: str | None) -> str:
     return fmt
 
 
-def open_writer(path: Path, fmt: str, *, append: bool) -> RowWriter:
+def open_writer(path: Path, fmt: str, *, append: bool) -> Writer:
     """Open (and make the folders of) ``path``.
 
     Raises:
@@ -200,7 +198,7 @@ def open_writer(path: Path, fmt: str, *, append: bool) -> RowWriter:
         raise
 
 
-def resume_writer(path: Path, fmt: str, length: int) -> RowWriter:
+def resume_writer(path: Path, fmt: str, length: int) -> Writer:
     """Open ``path`` as it was when ``sync`` gave ``length``: what came after is cut off.
 
     Raises:

@@ -83,7 +83,7 @@ class DirectorySource(SourceFunction[FileChange]):
 
     def seek(self, offset: int) -> None:
         """Start after the first ``offset`` changes (of the same state file); before ``run``."""
-        self._skip = offset
+        self._skip = self._offset = offset
 
     def run(self) -> Iterator[FileChange]:
         """Yield the changes.

@@ -97,7 +97,7 @@ class FileSource(SourceFunction[Any]):
 
     def seek(self, offset: int) -> None:
         """Start after the first ``offset`` items; call before ``run``."""
-        self._skip = offset
+        self._skip = self._offset = offset
 
     def run(self) -> Iterator[Any]:
         """Yield the items.

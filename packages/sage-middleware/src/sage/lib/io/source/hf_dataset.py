@@ -67,7 +67,7 @@ class HFDatasetBatch(BatchFunction[Any]):
 
     def seek(self, offset: int) -> None:
         """Start after the first ``offset`` rows; call before ``run``."""
-        self._skip = offset
+        self._skip = self._offset = offset
 
     def run(self) -> Iterator[Any]:
         """Yield the rows.
