@@ -69,3 +69,15 @@ class SourceSuite:
                 again.seek(first.offset)
             assert before + list(again.run()) == everything
             items.close()
+
+    def test_a_source_that_was_not_asked_yet_is_where_it_was_sent(self, make: Make) -> None:
+        # A checkpoint may be taken before the first item after a restart.
+        if not self.seekable:
+            return
+        first = make()
+        items = first.run()
+        next(items)
+        again = make()
+        again.seek(first.offset)
+        assert again.offset == first.offset
+        items.close()
