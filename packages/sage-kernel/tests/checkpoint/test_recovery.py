@@ -61,6 +61,26 @@ def test_a_savepoint_and_the_rest_make_the_whole(flow, tmp_path):
     assert go_on(flow, tmp_path, tmp_path / "savepoint") == expected(flow, tmp_path)
 
 
+@pytest.mark.parametrize("flow", flows.FLOWS, ids=lambda flow: flow.__name__)
+def test_saved_again_before_anything_moved(flow, tmp_path):
+    """The first checkpoint after a restore holds the same as the one it came from."""
+    interrupt(flow, tmp_path, tmp_path / "first")
+    env = environment(tmp_path, savepoint=str(tmp_path / "first"))
+    stream = flow(env).map(flows.Gate(10**9), concurrency=8, ordered=False, uid="gate")
+    sink = flows.Lines(tmp_path / "out", after=1, call=lambda: None)
+    stream.sink(sink, uid="out")
+    job = env.submit()
+    job.cancel(timeout=30)  # at any moment, perhaps before the first checkpoint is complete
+    (run,) = (path for path in (tmp_path / "runs" / "flow").iterdir() if path.name == job.id)
+    if not list((run / "checkpoints").glob("*.json")):
+        return
+    env = environment(tmp_path, resume=job.id)
+    stream = flow(env).map(flows.Gate(10**9), concurrency=8, ordered=False, uid="gate")
+    stream.sink(flows.Lines(tmp_path / "out"), uid="out")
+    env.execute(timeout=30)
+    assert sorted((tmp_path / "out").read_text().splitlines()) == expected(flow, tmp_path)
+
+
 @pytest.mark.parametrize(("before", "after"), [(1, 3), (3, 1), (2, 3)])
 def test_keyed_state_follows_another_parallelism(before, after, tmp_path):
     interrupt(lambda env: flows.keyed_state_parallel(env, before), tmp_path, tmp_path / "savepoint")

@@ -165,8 +165,8 @@ class Coordinator:
         """A task has passed the barrier of a checkpoint; these are its parts."""
         with self._lock:
             pending = self._pending
-            if pending is None or pending.id != checkpoint or task not in pending.waiting:
-                return  # it was given up meanwhile
+            if self._stopped or pending is None or pending.id != checkpoint:
+                return  # given up: what tasks have while they are stopped is not sound
             pending.waiting.discard(task)
             pending.parts.update(parts)
             if not pending.waiting:
@@ -182,7 +182,7 @@ class Coordinator:
                 self.begun.set()
                 return
             self._ended[task] = parts
-            pending = self._pending
+            pending = None if self._stopped else self._pending
             if pending is not None and task in pending.waiting:
                 task.forward(pending.id)
                 pending.waiting.discard(task)

@@ -475,8 +475,8 @@ class Execution:
             if self._status != states.CANCELING:
                 self._to(states.CANCELING)
                 self._wake.set()
-                self.cancel_flag.append(True)
                 self._stop_now()
+                self.cancel_flag.append(True)
                 for task in self._tasks:
                     task.abort()
                 self.owner.cancel()

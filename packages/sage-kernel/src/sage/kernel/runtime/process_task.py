@@ -36,9 +36,11 @@ class ProcessTask(CountingTask):
         return 1
 
     def run(self) -> None:
-        self.pool.start()
         try:
+            self.pool.start()
             super().run()
+        except JobCanceledError as error:
+            raise ChannelAborted from error
         finally:
             try:
                 self.pool.close()

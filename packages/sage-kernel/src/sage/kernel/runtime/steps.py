@@ -44,9 +44,7 @@ def save_steps(task: SyncTask, *, ended: bool) -> dict[str, bytes]:
 
 def _save(task: SyncTask, node: Node, ended: bool) -> tuple[str, Any] | None:
     if node.kind == "source":
-        source = task.functions.instances[node.id][0]
-        offset = source.offset if hasattr(source, "seek") else None
-        return "source", [task.pulled(), offset, ended]
+        return "source", [task.pulled(), task.source_offset(node), ended]
     operator = task.operators.get(node.id)
     if operator is not None:
         return "operator", [task.numbered(node), operator.snapshot()]

@@ -282,6 +282,13 @@ class SyncTask(Task):
             next(islice(iterator, origin.count, origin.count), None)
         return iterator
 
+    def source_offset(self, node: Node) -> Any:
+        """Where the source would go on; ``None`` for one that is read again and skipped."""
+        source, origin = self.functions.instances[node.id][0], self._origin
+        if origin is not None and origin.count == self._pulled:
+            return origin.offset  # a generator that has not begun does not know yet
+        return source.offset if hasattr(source, "seek") else None
+
     def _answer_source(self, checkpoint: int) -> None:
         self._answered = checkpoint
         self.answer(checkpoint, self._save())

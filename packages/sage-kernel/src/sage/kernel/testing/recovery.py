@@ -13,7 +13,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from sage.api.functions import FlatMapFunction, MapFunction, ProcessFunction, SinkFunction
+from sage.api.functions import (
+    FlatMapFunction,
+    MapFunction,
+    ProcessFunction,
+    SinkFunction,
+    SourceFunction,
+)
 
 ITEMS = 240
 """Items of the source of most flows."""
@@ -165,6 +171,31 @@ def keyed_state_parallel(env: Any, parallelism: int = 2) -> Any:
     return stream.map(CountKey, uid="count", parallelism=parallelism)
 
 
+class Seekable(SourceFunction[int]):
+    """A source that knows where it is, but only once it runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.offset = 0
+        self._skip = 0
+
+    def seek(self, offset: int) -> None:
+        """Start there."""
+        self._skip = offset
+
+    def run(self) -> Iterator[int]:
+        """Count."""
+        self.offset = self._skip
+        while self.offset < ITEMS:
+            self.offset += 1
+            yield self.offset - 1
+
+
+def seekable(env: Any) -> Any:
+    """A source with an offset of its own."""
+    return env.from_source(Seekable).map(square)
+
+
 def operator_state(env: Any) -> Any:
     """State of a subtask as a whole."""
     return env.from_collection(range(ITEMS)).map(CountAll)
@@ -259,6 +290,7 @@ FLOWS: tuple[Flow, ...] = (
     keyed_state,
     keyed_state_parallel,
     operator_state,
+    seekable,
     running_sum,
     tumbling,
     sliding,
