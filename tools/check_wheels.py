@@ -38,7 +38,7 @@ def faults(wheel: Path, source: Path) -> Iterator[str]:
     if not expected and code:
         yield f"is the meta distribution and must be empty, holds {sorted(code)[:3]}"
     for name in sorted(code):
-        if name.startswith("tests/") or "/tests/" in name:
+        if name.endswith(".py") and (name.startswith("tests/") or "/tests/" in name):
             yield f"ships a test: {name}"
 
 
