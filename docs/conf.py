@@ -1,6 +1,9 @@
 """Configuration of the documentation: ``sphinx-build docs build/docs``. Needs no network."""
 
 from importlib import metadata
+from typing import Any
+
+from pygments.lexers.special import TextLexer
 
 project = "SAGE"
 author = "The SAGE authors"
@@ -14,3 +17,8 @@ exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = f"SAGE {release}"
 nitpicky = True
+
+
+def setup(app: Any) -> None:
+    """Show diagrams as their text: no page loads scripts from elsewhere."""
+    app.add_lexer("mermaid", TextLexer)
