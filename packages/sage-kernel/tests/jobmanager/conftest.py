@@ -18,6 +18,7 @@ pytest.importorskip("fastapi")
 
 QUICK = {
     "metrics_interval": 0.1,
+    "cancel_timeout": 2.0,
     "restart": {"strategy": "fixed_delay", "attempts": 3, "delay": 0},
 }
 

@@ -300,3 +300,35 @@ def test_a_stale_pid_file_is_no_daemon(daemon: Any, home: Path) -> None:
     assert not daemon_state().running
     assert not stop_daemon()
     daemon.start()
+
+
+def test_a_daemon_that_dies_whenever_a_job_was_submitted(
+    daemon: Any, program: Callable[..., Path], tmp_path: Path
+) -> None:
+    script = program(
+        """
+import sys
+from pathlib import Path
+from sage.api import LocalEnvironment
+
+def write(x):
+    with Path(sys.argv[1]).open("a") as file:
+        file.write(f"{x}\\n")
+
+env = LocalEnvironment("short")
+env.from_collection(range(20)).sink(write)
+env.submit()
+"""
+    )
+    jobs = []
+    for number in range(6):
+        client = daemon.start(max_jobs=2)
+        jobs.append(client.submit_program(script, [str(tmp_path / f"out-{number}")]).id)
+        daemon.kill()
+    client = daemon.start()
+    for number, job_id in enumerate(jobs):
+        ended = client.wait(job_id, 60)
+        assert (ended.status, ended.error) == ("FINISHED", None)
+        assert (tmp_path / f"out-{number}").read_text().split() == [str(n) for n in range(20)]
+        numbers = [e.id for e in client.events(job_id) if e.type == "result"]
+        assert len(numbers) == 1

@@ -18,9 +18,7 @@ from sage.kernel.jobmanager.journal import Line
 from sage.kernel.jobmanager.layout import JobFolder
 from sage.kernel.jobmanager.process import alive, kill_group, start_time, wait_gone
 from sage.kernel.jobmanager.settings import JobManagerSettings
-
-LIMITS = "SAGE_LIMITS_DIR"
-"""Environment variable: folder of the rate limits that all jobs share."""
+from sage.kernel.scheduling.registry import DIRECTORY_VARIABLE
 
 
 class Attempt:
@@ -145,4 +143,4 @@ def read_result(folder: JobFolder, attempt: int) -> dict[str, Any] | None:
 
 def _environment(folder: JobFolder, added: Mapping[str, str]) -> dict[str, str]:
     ours = {name: value for name, value in os.environ.items() if name != "PYTHONSTARTUP"}
-    return {**ours, LIMITS: str(folder.home.limits), "PYTHONUNBUFFERED": "1", **added}
+    return {**ours, DIRECTORY_VARIABLE: str(folder.home.limits), "PYTHONUNBUFFERED": "1", **added}

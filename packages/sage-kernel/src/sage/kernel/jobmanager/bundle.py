@@ -17,6 +17,9 @@ from pathlib import Path, PurePosixPath
 from sage.common.errors import ConfigError, NotFoundError
 from sage.common.paths import ensure_dir, within
 
+GRAPH_FILE = "graph.pkl"
+"""Name of a pickled graph in its archive."""
+
 MAX_FILES = 5_000
 MAX_BYTES = 64 * 1024 * 1024
 _LONGEST_NAME = 512

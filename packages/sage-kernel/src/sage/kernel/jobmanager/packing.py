@@ -22,10 +22,8 @@ import attrs
 from sage.common.errors import GraphError
 from sage.kernel.graph.model import StreamGraph
 from sage.kernel.graph.spec import read_spec, to_spec
-from sage.kernel.jobmanager.bundle import pack_files
+from sage.kernel.jobmanager.bundle import GRAPH_FILE, pack_files
 from sage.kernel.runtime.process.shipping import importable
-
-GRAPH_FILE = "graph.pkl"
 
 
 @attrs.frozen(kw_only=True)

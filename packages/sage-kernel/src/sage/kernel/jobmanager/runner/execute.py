@@ -10,13 +10,10 @@ from typing import Any
 from sage.api.local_environment import LocalEnvironment
 from sage.common.errors import ConfigError, JobFailedError
 from sage.common.paths import within
-from sage.kernel.jobmanager.bundle import unpack
+from sage.kernel.jobmanager.bundle import GRAPH_FILE, unpack
 from sage.kernel.jobmanager.layout import JobFolder
 from sage.kernel.jobmanager.runner.host import Host
 from sage.kernel.jobmanager.submission import Submission, check_versions
-
-GRAPH_FILE = "graph.pkl"
-"""Name of a pickled graph in its archive."""
 
 
 def execute(submission: Submission, folder: JobFolder, host: Host) -> None:
