@@ -271,9 +271,13 @@ class SyncTask(Task):
         source, origin = self.functions.instances[node.id][0], self._origin
         if origin is None:
             return iterate(source, self.job)
+        from sage.kernel.runtime.snapshots import has_state  # noqa: PLC0415 - with checkpoints
+
         self._pulled = origin.count
         if hasattr(source, "seek"):
             source.seek(origin.offset)
+            return iterate(source, self.job)
+        if has_state(source):  # its own ``restore`` has brought back where it was
             return iterate(source, self.job)
         iterator = iterate(source, self.job)
         if isinstance(iterator, RangeItems):

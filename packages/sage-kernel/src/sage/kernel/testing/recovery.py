@@ -196,6 +196,30 @@ def seekable(env: Any) -> Any:
     return env.from_source(Seekable).map(square)
 
 
+class Remembering(SourceFunction[int]):
+    """A source that saves and restores where it is by itself."""
+
+    def open(self, ctx: Any) -> None:
+        self._next = 0
+
+    def run(self) -> Iterator[int]:
+        """Count."""
+        while self._next < ITEMS:
+            self._next += 1
+            yield self._next - 1
+
+    def snapshot(self) -> Any:
+        return self._next
+
+    def restore(self, state: Any) -> None:
+        self._next = state
+
+
+def remembering(env: Any) -> Any:
+    """A source with state of its own."""
+    return env.from_source(Remembering).map(square)
+
+
 def operator_state(env: Any) -> Any:
     """State of a subtask as a whole."""
     return env.from_collection(range(ITEMS)).map(CountAll)
@@ -291,6 +315,7 @@ FLOWS: tuple[Flow, ...] = (
     keyed_state_parallel,
     operator_state,
     seekable,
+    remembering,
     running_sum,
     tumbling,
     sliding,
