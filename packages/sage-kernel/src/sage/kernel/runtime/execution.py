@@ -79,6 +79,8 @@ class Execution:
         self._on_event: list[Callable[[dict[str, Any]], None]] = []
         self.rebuild: Callable[[], list[Task]]
         """Makes the tasks anew, for a restart; set by the runtime."""
+        self.again: Callable[[], Any]
+        """The module that starts replays and forks on the same runtime; set by the runtime."""
         self._began = self._finished_at = 0.0
         self._hooks = hook_manager()
 

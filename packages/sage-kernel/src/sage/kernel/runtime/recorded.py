@@ -79,10 +79,9 @@ class RecordedExecution(Execution):
         Raises:
             JobError: The job has no ledger.
         """
-        from sage.kernel.runtime.local.again import replay_run  # noqa: PLC0415 - it makes jobs
-
         path, run = self._recorded("replay")
-        return replay_run(self._graph, path.parent, run, output=output)
+        job: Job = self.again().replay_run(self._graph, path.parent, run, output=output)
+        return job
 
     def fork(
         self,
@@ -107,10 +106,8 @@ class RecordedExecution(Execution):
             JobError: The job has no ledger, or no item matches.
             GraphError: There is no such step, or it cannot be configured so.
         """
-        from sage.kernel.runtime.local.again import fork_run  # noqa: PLC0415 - it makes jobs
-
         path, run = self._recorded("fork")
-        return fork_run(
+        job: Job = self.again().fork_run(
             self._graph,
             path.parent,
             run,
@@ -120,6 +117,7 @@ class RecordedExecution(Execution):
             output=output,
             effects=effects,
         )
+        return job
 
     def _recorded(self, what: str) -> tuple[Path, str]:
         ledger = self.ledger

@@ -70,6 +70,7 @@ def submit_local(
             make_scheduling(job, graph, durable)
         services = make_services(job, graph)
         job._services = services
+        job.again = runs_again
         job.rebuild = partial(build_tasks, job, plan, graph, durable)
         tasks = job.rebuild()
         if services is not None:
@@ -80,6 +81,13 @@ def submit_local(
         job.start_failed(error)
         raise
     return job
+
+
+def runs_again() -> Any:
+    """The module that makes runs from recorded ones."""
+    from sage.kernel.runtime.local import again  # noqa: PLC0415 - it imports this module
+
+    return again
 
 
 def make_durable(graph: StreamGraph, plan: ExecutionGraph, new_id: str) -> Durable | None:
