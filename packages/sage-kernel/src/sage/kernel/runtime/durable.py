@@ -104,7 +104,7 @@ class Durable:
         }
         for node in plan.nodes.values():
             restore_records(saved, plan, node, producers)
-        job.rewind_letters({node.uid: set(saved.letters(node.uid)) for node in plan.nodes.values()})
+        job.letters.rewind({node.uid: set(saved.letters(node.uid)) for node in plan.nodes.values()})
         left = saved.left()
         if left and not self.settings.allow_dropped:
             raise JobError(

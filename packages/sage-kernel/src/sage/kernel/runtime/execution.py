@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from time import perf_counter, time
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from sage.kernel.runtime import states
 from sage.kernel.runtime.channel import ChannelAborted
 from sage.kernel.runtime.failure import TaskAbort
 from sage.kernel.runtime.hooks import hook_manager
+from sage.kernel.runtime.letters import JobLetters
 from sage.kernel.runtime.numbers import describe_step
 from sage.kernel.runtime.sharing import Sharing
 from sage.kernel.runtime.task import Task
@@ -68,7 +69,7 @@ class Execution:
         self.cancel_flag: list[bool] = []
         self._loop: Any = None
         self._services: Any = None
-        self._dead_letters: Any = None
+        self.letters = JobLetters(graph.config, self.name, self.id)
         self._events: list[dict[str, Any]] = []
         self._log: deque[str] = deque(maxlen=2000)
         self.sharing = Sharing()
@@ -225,43 +226,6 @@ class Execution:
             given = (functions.calls[node.id],) if node.id in functions.calls else ()
         return make_operator(node, given, context, context._state, time)
 
-    def dead_letter(
-        self, node: Node, item_id: str | None, item: Any, error: Exception, attempts: int
-    ) -> dict[str, Any]:
-        """Write an item that failed for good; returns the letter."""
-        with self._lock:
-            self._open_letters()
-        letter: dict[str, Any] = self._dead_letters.write(
-            job=self.id,
-            operator=node.name,
-            uid=node.uid,
-            item_id=item_id,
-            item=item,
-            error=error,
-            attempts=attempts,
-        )
-        return letter
-
-    def _open_letters(self) -> Any:
-        if self._dead_letters is None:
-            from sage.kernel.runtime.letters import open_dead_letters  # noqa: PLC0415
-
-            self._dead_letters = open_dead_letters(self._graph.config, self.name, self.id)
-        return self._dead_letters
-
-    def rewind_letters(self, ids: Mapping[str, set[str]]) -> None:
-        """The run goes on from a checkpoint: forget the letters that were written after it.
-
-        Args:
-            ids: uid -> items that were dead letters of the step then.
-        """
-        with self._lock:
-            self._open_letters().rewind(
-                lambda letter: (
-                    letter["item_id"] in ids.get(letter["uid"], ()) or letter["item_id"] is None
-                )
-            )
-
     def budget_exhausted(self, facts: dict[str, Any]) -> None:
         """The next call does not fit into the budget: pause, and say so."""
         how = (
@@ -405,8 +369,7 @@ class Execution:
         try:
             if self._loop is not None:
                 self._loop.stop()
-            if self._dead_letters is not None:
-                self._dead_letters.close()
+            self.letters.close()
         finally:
             with self._lock:
                 if self._status == states.CANCELING:

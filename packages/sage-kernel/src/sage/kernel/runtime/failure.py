@@ -181,7 +181,8 @@ class FailureHandler:
             return SKIP
         if policy == "dead_letter":
             step.dead_letters += 1
-            self._send(node, self._job.dead_letter(node, self._locate(n), value, error, attempts))
+            letter = self._job.letters.write(node, self._locate(n), value, error, attempts)
+            self._send(node, letter)
             return SKIP
         raise self._abort(node, value, error, n) from error
 

@@ -174,9 +174,9 @@ class Job(RecordedExecution):
 
     def dead_letters(self) -> list[dict[str, Any]]:
         """The last dead letters; all of them are in the file ``dead_letter_path``."""
-        return [] if self._dead_letters is None else list(self._dead_letters.recent())
+        return self.letters.recent()
 
     @property
     def dead_letter_path(self) -> str | None:
         """JSONL file of the items that failed under ``on_error="dead_letter"``."""
-        return None if self._dead_letters is None else str(self._dead_letters.path)
+        return self.letters.path
