@@ -519,10 +519,9 @@ def is_async(function: Any) -> bool:
 
 
 def _name_of(function: Any) -> str:
+    """Its qualified name, without the module: a script is ``__main__`` or not."""
     plain = getattr(function, "func", function)
-    module = getattr(plain, "__module__", None) or ""
-    name = getattr(plain, "__qualname__", None) or type(plain).__qualname__
-    return f"{module}.{name}"
+    return getattr(plain, "__qualname__", None) or type(plain).__qualname__
 
 
 async def _ready(value: Any) -> Any:

@@ -88,7 +88,7 @@ def _add_class(digest: Any, cls: type, depth: int) -> None:
         module = base.__module__
         if module.startswith(_CONTRACTS):
             continue
-        digest.update(f"{module}.{base.__qualname__}".encode())
+        digest.update(base.__qualname__.encode())  # not the module: a script may be __main__
         if module.startswith("sage."):
             digest.update(_release().encode())
         for function in _methods(base):

@@ -19,8 +19,10 @@ def lineage_of(record: str) -> list[str]:
     if found is None:
         return [record]
     chain = [found.group(1)]
-    for part in re.findall(r"[/@]\d+", found.group(2)):
-        chain.append(chain[-1] + part)
+    for mark, number in re.findall(r"([/@])(\d+)", found.group(2)):
+        before = chain[-1]
+        chain += [f"{before}@{lap}" for lap in range(1, int(number))] if mark == "@" else []
+        chain.append(f"{before}{mark}{number}")
     return chain
 
 

@@ -36,11 +36,13 @@ class Ledger:
     Attributes:
         path: The SQLite database.
         commits: Transactions written by this process so far.
+        taken: Entries of the transaction that is being written.
     """
 
     def __init__(self, path: Path, *, durability: str = "power") -> None:
         self.path = path
         self.commits = 0
+        self.taken = 0
         self.users = 1
         ensure_dir(path.parent)
         self._durability = durability
@@ -125,7 +127,8 @@ class Ledger:
                         self._blobs[digest] = data
                 entries.append((table, row, None))
             if waiter is not None:
-                entries.append(("", (), waiter))
+                last = entries.pop() if rows else ("", (), None)
+                entries.append((last[0], last[1], waiter))
             if idle and entries:
                 if self._thread is None:
                     self._thread = threading.Thread(
@@ -151,27 +154,29 @@ class Ledger:
         if failed:
             raise failed[0]
 
+    def waiting(self) -> int:
+        """Entries that the next transaction will write."""
+        return len(self._entries)
+
     def drain(self) -> None:
         """Return when everything added so far is committed."""
         with self._lock:
-            idle = not self._entries and not self._busy
+            idle = not self._entries and not self.taken
         if idle:
             return
         self.add_rows_and_wait("calls", ())
 
-    _busy = False
-
     def _write(self) -> None:
         while True:
             with self._lock:
-                self._busy = False
+                self.taken = 0
                 while not self._entries and not self._closing:
                     self._there.wait()
                 entries, self._entries = self._entries, []
                 blobs, self._blobs = self._blobs, {}
                 if not entries:
                     return
-                self._busy = True
+                self.taken = len(entries)
             error: BaseException | None = None
             try:
                 self._commit(entries, blobs)

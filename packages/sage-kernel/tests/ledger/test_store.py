@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sage.kernel.ledger.errors import LedgerError
+from sage.kernel.ledger.payloads import digest_of
+from sage.kernel.ledger.schema import FORMAT, INSERTS
+from sage.kernel.ledger.store import Ledger, commit_async
+
+
+def row(record: str, **more: Any) -> tuple[Any, ...]:
+    values: dict[str, Any] = dict.fromkeys(INSERTS["calls"])
+    values.update(
+        step=1, record=record, request=b"r", ordinal=0, kind="call", started=0.0, latency=0.0
+    )
+    values.update(retries=0, flags=0, **more)
+    return tuple(values[name] for name in INSERTS["calls"])
+
+
+def records(ledger: Ledger) -> list[str]:
+    return [r[0] for r in ledger.query("SELECT record FROM calls ORDER BY id")]
+
+
+def hold(path: Path) -> sqlite3.Connection:
+    """Keeps the writer from committing until it is rolled back."""
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    return other
+
+
+def test_what_gathers_while_a_group_is_written_is_the_next_group(path: Path) -> None:
+    ledger = Ledger.open(path, durability="process")
+    ledger.add_rows_and_wait("calls", [(row("first"), ())])
+    before = ledger.commits
+    blocker = hold(path)
+    threads = [
+        threading.Thread(target=ledger.add_rows_and_wait, args=("calls", [(row(str(n)), ())]))
+        for n in range(40)
+    ]
+    for thread in threads:
+        thread.start()
+    while ledger.waiting() + ledger.taken < 40:
+        pass
+    blocker.execute("ROLLBACK")
+    for thread in threads:
+        thread.join()
+    assert sorted(records(ledger)) == sorted(["first", *map(str, range(40))])
+    assert ledger.commits - before <= 5
+    blocker.close()
+    ledger.close()
+
+
+def test_a_call_returns_only_once_its_row_is_on_disk(path: Path) -> None:
+    ledger = Ledger.open(path, durability="process")
+    blocker = hold(path)
+    done = threading.Event()
+
+    def add() -> None:
+        ledger.add_rows_and_wait("calls", [(row("a"), ())])
+        done.set()
+
+    thread = threading.Thread(target=add)
+    thread.start()
+    while ledger.taken + ledger.waiting() == 0:
+        pass
+    assert not done.is_set()
+    other = sqlite3.connect(path)
+    assert other.execute("SELECT count(*) FROM calls").fetchone() == (0,)
+    blocker.execute("ROLLBACK")
+    thread.join()
+    assert other.execute("SELECT record FROM calls").fetchall() == [("a",)]
+    other.close()
+    blocker.close()
+    ledger.close()
+
+
+def test_futures_of_a_loop_are_woken_together(path: Path) -> None:
+    ledger = Ledger.open(path, durability="process")
+
+    async def main() -> int:
+        await commit_async(ledger, "calls", [(row("first"), ())])
+        before = ledger.commits
+        blocker = hold(path)
+        waits = [
+            asyncio.ensure_future(commit_async(ledger, "calls", [(row(str(n)), ())]))
+            for n in range(30)
+        ]
+        while ledger.waiting() + ledger.taken < 30:
+            await asyncio.sleep(0)
+        blocker.execute("ROLLBACK")
+        blocker.close()
+        await asyncio.gather(*waits)
+        return ledger.commits - before
+
+    assert asyncio.run(main()) <= 3
+    assert len(records(ledger)) == 31
+    ledger.close()
+
+
+def test_payloads_are_there_before_what_names_them_and_only_once(path: Path) -> None:
+    ledger = Ledger.open(path)
+    data = b"v" + b"x" * 1000
+    blob = (digest_of(data), data)
+    for n in range(3):
+        ledger.add_rows_and_wait("calls", [(row(str(n)), [blob])])
+    assert ledger.payload(blob[0]) == data
+    assert ledger.query("SELECT count(*) FROM payloads") == [(1,)]
+    with pytest.raises(LedgerError, match="is missing"):
+        ledger.payload(b"0" * 16)
+    ledger.close()
+
+
+def test_one_ledger_per_process_and_file(path: Path) -> None:
+    first, second = Ledger.open(path), Ledger.open(path)
+    assert first is second
+    first.close()
+    second.add_rows_and_wait("calls", [(row("a"), ())])
+    second.close()
+    with pytest.raises(LedgerError, match="has been closed"):
+        second.add("calls", [(row("b"), ())])
+    third = Ledger.open(path)
+    assert third is not first
+    assert records(third) == ["a"]
+    third.close()
+
+
+def test_other_files_are_refused(path: Path, tmp_path: Path) -> None:
+    Ledger.open(path).close()
+    later = sqlite3.connect(path)
+    later.execute(f"PRAGMA user_version = {FORMAT + 1}")
+    later.close()
+    with pytest.raises(LedgerError, match=f"format {FORMAT + 1}"):
+        Ledger.open(path)
+    text = tmp_path / "notes.txt"
+    text.write_text("no database " * 100)
+    with pytest.raises(LedgerError, match="cannot be opened"):
+        Ledger.open(text)
+
+
+def test_a_failed_write_fails_every_caller(path: Path) -> None:
+    ledger = Ledger.open(path)
+    ledger.add_rows_and_wait("calls", [(row("a"), ())])
+    ledger._writer.execute("PRAGMA query_only = ON")
+    with pytest.raises(LedgerError, match="cannot be written"):
+        ledger.add_rows_and_wait("calls", [(row("b"), ())])
+    with pytest.raises(LedgerError, match="takes no more calls"):
+        ledger.add("calls", [(row("c"), ())])
+    ledger.close()
