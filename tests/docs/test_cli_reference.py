@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -55,7 +56,12 @@ def test_a_program_starts_and_completes(program: str) -> None:
     shown = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=60)
     assert shown.stdout.startswith(f"{program} ")
     script = subprocess.run(
-        [path, "--show-completion", "bash"], capture_output=True, text=True, timeout=60
+        [path, "--show-completion", "bash"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        # Without it typer asks which shell its parent is, and a test run may have none.
+        env={**os.environ, "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"},
     )
     assert script.returncode == 0, script.stderr
     assert f"complete -o default -F _{program.replace('-', '_')}_completion {program}" in (

@@ -64,9 +64,7 @@ class Ask(MapFunction[Any, Any]):
 
 class AskAsync(MapFunction[Any, Any]):
     async def execute(self, item: Any) -> Any:
-        return await asyncio.create_task(
-            self.ctx.call(PROVIDER.ask_async, item, call_info=MODEL)
-        )
+        return await asyncio.create_task(self.ctx.call(PROVIDER.ask_async, item, call_info=MODEL))
 
 
 class AskBatch(MapFunction[Any, Any]):
