@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Self
+from typing import Any, Self
+from weakref import WeakSet
 
 from sage.lib.types import Query
 
@@ -24,21 +25,25 @@ Called on the thread of the generator, so it must be quick and may not raise.
 # A job's generators and sinks are made apart and know nothing of each other but the job.
 _lock = threading.Lock()
 _listeners: dict[str, tuple[Listener, ...]] = {}
-_expected = False
+_expected: WeakSet[Any] = WeakSet()
 
 
-def expect() -> None:
-    """Say that some sink of this process will listen; sinks call it when they are made.
+def expect(sink: Any) -> None:
+    """Say that a sink will listen; sinks call it when they are made.
 
     Steps are all made before the first is opened, but a generator may be open before the sink is.
     """
-    global _expected  # noqa: PLW0603 - the one fact that is the process's
-    _expected = True
+    _expected.add(sink)
+
+
+def expect_no_more(sink: Any) -> None:
+    """The sink was closed."""
+    _expected.discard(sink)
 
 
 def is_expected() -> bool:
     """Whether anybody may listen. If not, a stream that breaks off can be asked for again."""
-    return _expected
+    return bool(_expected)
 
 
 def listen(job_id: str, listener: Listener) -> Callable[[], None]:
