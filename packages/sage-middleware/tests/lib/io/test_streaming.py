@@ -10,7 +10,7 @@ from sage.lib import streaming
 from sage.lib.io.sink import CallbackSink, TerminalSink
 from sage.lib.io.sink.live_text import LiveText
 from sage.lib.rag.generator import OpenAIGenerator
-from sage.lib.streaming import Telling, listen
+from sage.lib.streaming import Telling, is_expected, listen
 from sage.lib.types import Query
 from sage.middleware.testing.model_server import ModelServer
 
@@ -140,3 +140,10 @@ def test_what_is_shown_when():
     live.piece(c, "C")
     live.close()
     assert "".join(out).endswith("Question: c\nAnswer:   C\n")
+
+
+def test_a_sink_that_was_closed_expects_nothing_more():
+    sink = CallbackSink({"callback": print, "on_token": lambda query, text: None})
+    assert is_expected()
+    sink.close()
+    assert not is_expected()
