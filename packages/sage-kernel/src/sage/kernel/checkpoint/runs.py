@@ -20,6 +20,7 @@ from sage.common.paths import ensure_dir
 from sage.kernel.checkpoint.settings import FaultTolerance
 
 FINISHED = "FINISHED"
+_REPLACED = "replaced_by"
 
 
 class Run:
@@ -91,6 +92,33 @@ def open_run(settings: FaultTolerance, name: str, new_id: str) -> Run:
     return run
 
 
+def note_fork(folder: Path, run_id: str, name: str, parent: str, status: str) -> None:
+    """Note a run that was made from a recorded one; nothing goes on with it by itself."""
+    known = read_facts(ensure_dir(folder)) or {"created": time.time(), "attempts": [_attempt()]}
+    facts = {**known, "run": run_id, "name": name, "fork_of": parent, "status": status}
+    _write(folder / "run.json", facts)
+
+
+def replace_run(store: Path, run_id: str, by: str) -> None:
+    """Note that a run cannot go on, because what it wrote is taken back for another one.
+
+    Raises:
+        JobError: It is being executed.
+    """
+    found = find_run(store, run_id)
+    if found is None:
+        return  # the savepoint is from elsewhere: nothing here could go on with that run
+    folder, facts = found
+    lock = _lock(folder)
+    if lock is None:
+        raise JobError(
+            f"run {run_id!r} is being executed: what it wrote cannot be taken back; stop it first, "
+            "or start without roll_back"
+        )
+    with Run(folder, lock, facts, resumed=True) as run:
+        run.record(**{_REPLACED: by})
+
+
 def safe_name(name: str) -> str:
     """A folder name for the name of an environment."""
     return re.sub(r"[^\w.-]+", "_", name)[:80].strip(".") or "job"
@@ -119,7 +147,9 @@ def read_facts(folder: Path) -> dict[str, Any] | None:
 def _resume(folder: Path) -> Run | None:
     """Lock an unfinished run; ``None`` when it finished or somebody else executes it."""
     facts = read_facts(folder)
-    if facts is None or facts.get("status") == FINISHED:
+    if facts is None or facts.get("status") == FINISHED or "fork_of" in facts:
+        return None
+    if _REPLACED in facts:
         return None
     lock = _lock(folder)
     if lock is None:
@@ -142,6 +172,11 @@ def _named(home: Path, run_id: str) -> Run:
     if facts.get("status") == FINISHED:
         raise JobError(
             f"run {run_id!r} has finished; start a new one with resume='never', or from a savepoint"
+        )
+    if _REPLACED in facts:
+        raise JobError(
+            f"run {run_id!r} cannot go on: what it wrote was taken back when run "
+            f"{facts[_REPLACED]!r} started from its savepoint"
         )
     run = _resume(folder)
     if run is None:

@@ -14,6 +14,7 @@ from typing import Any, Final
 from sage.api.functions import FilterFunction, SinkFunction
 from sage.common.errors import GraphError, JobError
 from sage.common.paths import ensure_dir
+from sage.kernel.checkpoint.runs import note_fork
 from sage.kernel.checkpoint.settings import fault_tolerance
 from sage.kernel.compiler import traits
 from sage.kernel.graph.model import Edge, FunctionSpec, Node, StepOptions, StreamGraph
@@ -115,7 +116,10 @@ def fork_run(
         if roots is not None:
             _only(copy, roots)
         what = f"fork of run {run}" + (f" from {first.name!r}" if first is not None else "")
-        return _start(copy, ledger, what, folder, not_run, new)
+        note_fork(home, new, graph.name, run, "RUNNING")
+        job = _start(copy, ledger, what, folder, not_run, new)
+        job.when_ended(lambda ended: note_fork(home, new, graph.name, run, ended.status))
+        return job
     except BaseException:
         ledger.close()
         raise
