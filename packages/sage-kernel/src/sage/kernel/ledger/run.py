@@ -64,7 +64,6 @@ class RunLedger:
         prices: What calls cost.
 
     Attributes:
-        budget: Asked before each call and told its cost, see ``sage.kernel.scheduling``.
         notify: Tells the plugins that listen of a call, ``notify(event, **facts)``, or ``None``.
         earlier: Whether calls may be found: a run that goes on, or was restarted.
     """
@@ -89,7 +88,6 @@ class RunLedger:
         self.parent = parent
         self.fresh = frozenset(fresh)
         self.prices = prices or PriceTable.packaged()
-        self.budget: Any = None
         self.notify: Callable[..., None] | None = None
         self._steps: dict[tuple[str, str], int] = {}
         self._whole: dict[str, bool] = {}
