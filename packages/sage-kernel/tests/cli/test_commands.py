@@ -109,6 +109,15 @@ def test_run_program_with_arguments(sage):
     assert (done.returncode, done.stdout) == (0, "2\n4\nafter ['x', '--flag']\n"), done.stderr
 
 
+def test_an_option_behind_the_file_is_not_lost(sage):
+    done = sage("run", "pipeline.yaml", "--watch")
+    assert done.returncode == 2
+    assert "sage run --watch pipeline.yaml" in done.stderr
+    done = sage("run", "app.py", "--watch")
+    assert done.stdout.endswith("after ['--watch']\n")
+    assert "--watch goes to app.py" in done.stderr
+
+
 def test_program_that_does_not_wait(sage):
     text = PROGRAM.replace("job.wait()\n", "").replace("x * 2", "x / 0")
     (sage.folder / "lazy.py").write_text(text, encoding="utf-8")

@@ -12,6 +12,7 @@ from sage.kernel.cli.pipeline import (
     Config,
     Settings,
     Target,
+    check_arguments,
     check_program,
     is_program,
     read_pipeline,
@@ -23,6 +24,7 @@ app = typer.Typer(add_completion=False)
 
 @app.command("check", context_settings={"allow_interspersed_args": False})
 def command(
+    ctx: typer.Context,
     target: Target,
     arguments: Arguments = None,
     settings: Settings = None,
@@ -36,6 +38,7 @@ def command(
     A program is run up to the point where it waits for a job: its pipelines are built and checked,
     and nothing flows. Exit codes: 0 all is well, 8 problems were found.
     """
+    check_arguments(ctx, target, arguments)
     if is_program(target):
         refuse_overrides(target, config, settings or ())
         reports, status = check_program(target, arguments or ())

@@ -14,6 +14,7 @@ from sage.kernel.cli.pipeline import (
     Config,
     Settings,
     Target,
+    check_arguments,
     check_program,
     is_program,
     read_pipeline,
@@ -25,6 +26,7 @@ app = typer.Typer(add_completion=False)
 
 @app.command("explain", context_settings={"allow_interspersed_args": False})
 def command(
+    ctx: typer.Context,
     target: Target,
     arguments: Arguments = None,
     mermaid: Annotated[
@@ -35,6 +37,7 @@ def command(
     allow: Allow = None,
 ) -> int:
     """Show the logical and the physical plan of a pipeline, and why it is so."""
+    check_arguments(ctx, target, arguments)
     if is_program(target):
         refuse_overrides(target, config, settings or ())
         reports, status = check_program(

@@ -19,6 +19,7 @@ from typing import Annotated, Any
 
 import typer
 
+from sage.common.cli.output import warn
 from sage.common.errors import ConfigError, NotFoundError
 
 SUFFIXES = (".yaml", ".yml", ".json")
@@ -155,6 +156,28 @@ def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
         both = isinstance(inner, Mapping) and isinstance(value, Mapping)
         result[key] = _merged(result[key], value) if both else value
     return result
+
+
+def check_arguments(ctx: typer.Context, target: Path, arguments: Sequence[str] | None) -> None:
+    """What follows the file belongs to a program; an option of ours among it is told.
+
+    Raises:
+        typer.BadParameter: There are arguments, and the file is no program.
+    """
+    if not arguments:
+        return
+    if not is_program(target):
+        raise typer.BadParameter(
+            f"{' '.join(arguments)!r}: arguments are for programs (.py); options come before the "
+            f"file: {ctx.command_path} {' '.join(arguments)} {target}"
+        )
+    ours = {name for option in ctx.command.params for name in option.opts if name[:1] == "-"}
+    for argument in arguments:
+        if argument.partition("=")[0] in ours:
+            warn(
+                f"{argument} goes to {target.name}; options of `{ctx.command_path}` come before "
+                "the file"
+            )
 
 
 def refuse_overrides(target: Path, config: Path | None, settings: Sequence[str]) -> None:

@@ -18,6 +18,7 @@ from sage.kernel.cli.pipeline import (
     Config,
     Settings,
     Target,
+    check_arguments,
     is_program,
     read_pipeline,
     refuse_overrides,
@@ -28,6 +29,7 @@ app = typer.Typer(add_completion=False)
 
 @app.command("run", context_settings={"allow_interspersed_args": False})
 def command(
+    ctx: typer.Context,
     target: Target,
     arguments: Arguments = None,
     watch: Annotated[bool, typer.Option("--watch", help="Show a live table of the steps.")] = False,
@@ -41,6 +43,7 @@ def command(
     """
     from sage.kernel.runtime.exit import cancel_all  # noqa: PLC0415
 
+    check_arguments(ctx, target, arguments)
     if is_program(target):
         refuse_overrides(target, config, settings or ())
         run_program(target, arguments or (), watch=watch)

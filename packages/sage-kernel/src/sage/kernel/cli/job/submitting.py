@@ -18,6 +18,7 @@ from sage.kernel.cli.pipeline import (
     Config,
     Settings,
     Target,
+    check_arguments,
     is_program,
     read_spec_with,
     refuse_overrides,
@@ -28,6 +29,7 @@ PriorityOption = Annotated[int, typer.Option(help="Higher starts first among job
 
 
 def submit(
+    ctx: typer.Context,
     target: Target,
     arguments: Arguments = None,
     name: NameOption = None,
@@ -61,6 +63,7 @@ def submit(
 
     Options come before the file. A program needs no change for it: its submit() runs in the job.
     """
+    check_arguments(ctx, target, arguments)
     common: dict[str, Any] = {
         "name": name,
         "priority": priority,
@@ -72,10 +75,8 @@ def submit(
         refuse_overrides(target, config, settings or ())
         job = client.submit_program(target, arguments or (), include=include or (), **common)
     else:
-        if include or arguments:
-            raise typer.BadParameter(
-                "--include and arguments are for programs (.py); options come before the file"
-            )
+        if include:
+            raise typer.BadParameter("--include is for programs (.py)")
         spec = read_spec_with(target, config=config, settings=settings or ())
         job = client.submit_spec(spec, allow=allow or (), **common)
     submitted(client, job, output, quiet=quiet, wait=wait, timeout=timeout)
