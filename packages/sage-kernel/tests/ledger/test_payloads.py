@@ -12,11 +12,13 @@ from sage.kernel.ledger.errors import LedgerError
 from sage.kernel.ledger.payloads import (
     Blobs,
     digest_of,
-    encode_value,
+    encode_request,
     pack,
     references,
     unpack,
 )
+
+from sage.kernel.state.codec import encode
 
 
 class Pieces:
@@ -27,7 +29,7 @@ class Pieces:
 
     def put(self, value: Any) -> bytes:
         blobs: Blobs = []
-        stored = pack(encode_value(value, "a test"), blobs)
+        stored = pack(value, "a test", blobs)
         self.data.update(blobs)
         return stored
 
@@ -75,6 +77,8 @@ def test_a_value_comes_back_as_it_was(value: Any) -> None:
     stored = pieces.put(value)
     assert pieces.get(stored) == value
     assert references(stored, pieces.data.__getitem__) == set(pieces.data)
+    data, packed = encode_request(value, "a test", [])
+    assert (packed, data) == (stored, encode(value, "a test"))
     assert all(digest_of(data) == digest for digest, data in pieces.data.items())
 
 
@@ -115,7 +119,9 @@ def test_equal_content_is_stored_once() -> None:
     assert pieces.put({"text": text}) == first
     pieces.put(["another value", text])
     assert pieces.size - before == 0
-    assert pieces.put("yes")[1:] == encode_value("yes", "a test"), "short values need no piece"
+    blobs: Blobs = []
+    data, packed = encode_request("yes", "a test", blobs)
+    assert (pieces.put("yes"), packed[1:], blobs) == (packed, data, []), "short: no piece"
 
 
 def test_damage_is_noticed() -> None:

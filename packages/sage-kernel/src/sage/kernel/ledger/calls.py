@@ -7,6 +7,7 @@ Predecessor: ``sage.kernel.ledger.run``; successor: ``sage.kernel.runtime``.
 
 from __future__ import annotations
 
+import sys
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sage.api.calls import CallInfo, CallUsage
 from sage.kernel.ledger.current import CURRENT, Current, Named
 from sage.kernel.ledger.errors import LedgerError
-from sage.kernel.ledger.payloads import Blobs, encode_value, pack
+from sage.kernel.ledger.payloads import Blobs, encode_request, pack
 from sage.kernel.ledger.run import AWAITED, Recorded, RunLedger
 
 if TYPE_CHECKING:
@@ -66,21 +67,41 @@ class Request:
     """One call, before it is made.
 
     Attributes:
+        data: What is asked, encoded.
+        packed: What the database keeps of it; ``blobs`` are its pieces.
         digest: Digest of what is asked.
-        key: Key of the call in the run.
+        ordinal: How many equal requests the record made before.
     """
 
-    __slots__ = ("attempt", "data", "digest", "info", "key", "ordinal")
+    __slots__ = ("_calls", "attempt", "blobs", "data", "digest", "info", "ordinal", "packed")
 
     def __init__(
-        self, attempt: Attempt, info: CallInfo, data: bytes, digest: bytes, ordinal: int, key: str
+        self,
+        calls: StepCalls,
+        attempt: Attempt,
+        info: CallInfo,
+        data: bytes,
+        packed: bytes,
+        blobs: Blobs,
+        digest: bytes,
+        ordinal: int,
     ) -> None:
+        self._calls = calls
         self.attempt = attempt
         self.info = info
         self.data = data
+        self.packed = packed
+        self.blobs = blobs
         self.digest = digest
         self.ordinal = ordinal
-        self.key = key
+
+    @property
+    def key(self) -> str:
+        """Name of the call in its run."""
+        calls = self._calls
+        return calls.ledger.key(
+            self.attempt.record, calls.uid, calls.version, self.digest, self.ordinal
+        )
 
 
 class StepCalls:
@@ -121,7 +142,7 @@ class StepCalls:
         asked.attempt.calls += 1
         if is_async(function):
             return self._call_async(function, args, kwargs, asked)
-        if self.cache == "shared" and self.ledger.mode == "record":
+        if self.cache == "shared" and self.ledger.mode == "record" and not on_loop():
             return self._single_flight(function, args, kwargs, asked)
         found = self.find(asked)
         if found is not None:
@@ -165,15 +186,15 @@ class StepCalls:
         what = info.request
         if what is None:
             what = [_name_of(function), list(args), dict(sorted(kwargs.items()))]
-        data = encode_value(what, self._where)
+        blobs: Blobs = []
+        data, packed = encode_request(what, self._where, blobs)
         digest = blake2b(digest_size=16)
         of_clock = attempt.record if info.kind == "clock" else ""
         digest.update(f"{info.kind}\0{info.model}\0{of_clock}\0".encode())
         digest.update(data)
         name = digest.digest()
         ordinal = attempt.count(name)
-        key = self.ledger.key(attempt.record, self.uid, self.version, name, ordinal)
-        return Request(attempt, info, data, name, ordinal, key)
+        return Request(self, attempt, info, data, packed, blobs, name, ordinal)
 
     def attempt(self) -> Attempt:
         """What was counted for the record that the running code works on.
@@ -262,8 +283,7 @@ class StepCalls:
                 asked, found.output, None, None, time.time(), 0.0, 0, None, found.id, found.flags
             )
             self._add(row, [])
-        value = self.ledger.value(found.output, self._where)
-        return value if info.unpack is None else info.unpack(value)
+        return found.value if info.unpack is None else info.unpack(found.value)
 
     def _single_flight(
         self, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any], asked: Request
@@ -375,7 +395,7 @@ class StepCalls:
         usage = usage or info.usage(response)
         stored = response if info.pack is None else info.pack(response)
         blobs: Blobs = []
-        output = pack(encode_value(stored, f"the response to {self._where}"), blobs)
+        output = pack(stored, f"the response to {self._where}", blobs)
         cost = self.ledger.prices.cost(info.provider, info.model, usage, info.prices)
         row = self._row(asked, output, usage, cost, started, latency, 0, None, None, flags, blobs)
         self._finished(asked, usage, cost, latency, None)
@@ -417,13 +437,12 @@ class StepCalls:
             context = self.context
             self._step = self.ledger.step_id(self.uid, context.operator, self.version)
         info = asked.info
-        clock = info.kind == "clock"
         return (
             self._step,
             asked.attempt.record,
             asked.digest,
             asked.ordinal,
-            None if clock or blobs is None else pack(asked.data, blobs),
+            self._input(asked, blobs),
             output,
             info.kind,
             info.provider or None,
@@ -439,6 +458,13 @@ class StepCalls:
             source,
             flags,
         )
+
+    def _input(self, asked: Request, blobs: Blobs | None) -> bytes | None:
+        """What is kept of the request; nothing where another run has it."""
+        if blobs is None or asked.info.kind == "clock":
+            return None
+        blobs += asked.blobs
+        return asked.packed
 
     def starting(self, made: Sequence[Request]) -> float:
         """Tell the listeners of calls about to be made; the unix time."""
@@ -483,7 +509,7 @@ class StepCalls:
             return float(self.take(asked, found))
         at = time.time()
         blobs: Blobs = []
-        output = pack(encode_value(at, "ctx.now()"), blobs)
+        output = pack(at, "ctx.now()", blobs)
         # Not waited for: it is committed before, or together with, every call made after it.
         self._add(self._row(asked, output, None, None, at, 0.0, 0, None, None, 0), blobs)
         return at
@@ -516,6 +542,12 @@ def is_async(function: Any) -> bool:
     if code is None:
         code = getattr(getattr(type(function), "__call__", None), "__code__", None)  # noqa: B004
     return code is not None and bool(code.co_flags & _CO_COROUTINE)
+
+
+def on_loop() -> bool:
+    """Whether this thread runs an event loop, which must not wait."""
+    events = sys.modules.get("asyncio.events")
+    return events is not None and events._get_running_loop() is not None
 
 
 def _name_of(function: Any) -> str:

@@ -9,6 +9,10 @@ class LedgerError(JobError):
     """The ledger cannot do what was asked, or its file cannot be read or written."""
 
 
+class PayloadError(LedgerError):
+    """A stored request or response is missing or damaged."""
+
+
 class LedgerMissError(LedgerError):
     """A replay needs a call that was not recorded.
 

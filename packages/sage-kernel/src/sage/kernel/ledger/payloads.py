@@ -12,11 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from hashlib import blake2b
+from types import NoneType
 from typing import Any, Final
 
 import msgspec
 
-from sage.kernel.ledger.errors import LedgerError
+from sage.kernel.ledger.errors import PayloadError
+from sage.kernel.state._tags import FORMAT
 from sage.kernel.state.codec import decode, encode
 
 LONG: Final = 256
@@ -30,10 +32,9 @@ _ELEMENTS: Final = 101
 _PLAIN, _WITH_REFERENCES, _STORED = b"\0", b"\1", b"\2"
 _TEXT, _BYTES, _LIST, _VALUE = b"s", b"b", b"l", b"v"
 
-_TAKEN: Final = frozenset((dict, list, str, bytes))
-_NUMBERS: Final = frozenset((int, float, bool))
-
 _Ext = msgspec.msgpack.Ext
+_SMALL: Final = frozenset((int, float, bool, NoneType))
+_MARK: Final = frozenset((_Ext,))
 _to_bytes = msgspec.msgpack.Encoder().encode
 _from_bytes = msgspec.msgpack.Decoder().decode
 
@@ -46,25 +47,41 @@ def digest_of(data: bytes) -> bytes:
     return blake2b(data, digest_size=DIGEST_SIZE).digest()
 
 
-def encode_value(value: Any, where: str) -> bytes:
-    """The bytes of a request or response.
+def encode_request(value: Any, where: str, blobs: Blobs) -> tuple[bytes, bytes]:
+    """The bytes of a request, which its digest is made of, and what the database keeps of it.
+
+    Pieces to be stored are added to ``blobs``.
 
     Raises:
         StateEncodingError: A part of it is of a type that cannot be stored.
     """
-    return encode(value, where)
-
-
-def pack(data: bytes, blobs: Blobs) -> bytes:
-    """What the database keeps of encoded bytes; pieces to be stored are added to ``blobs``."""
-    if len(data) < LONG:
-        return _PLAIN + data
     before = len(blobs)
-    tree = _take_out(_from_bytes(data), blobs)
-    stored = _PLAIN + data if len(blobs) == before else _WITH_REFERENCES + _to_bytes(tree)
-    if len(stored) < LONG:
-        return stored
-    return _STORED + _store(_VALUE + stored, blobs)
+    try:
+        tree = _split(value, blobs)
+        data = _to_bytes(_document(value))
+    except _FOREIGN:
+        del blobs[before:]
+        data = encode(value, where)
+        return data, _pack_bytes(data, blobs)
+    stored = _PLAIN + data if tree is value else _WITH_REFERENCES + _to_bytes(_document(tree))
+    return data, _short(stored, blobs)
+
+
+def pack(value: Any, where: str, blobs: Blobs) -> bytes:
+    """What the database keeps of a value; pieces to be stored are added to ``blobs``.
+
+    Raises:
+        StateEncodingError: A part of it is of a type that cannot be stored.
+    """
+    before = len(blobs)
+    try:
+        tree = _split(value, blobs)
+        kind = _PLAIN if tree is value else _WITH_REFERENCES
+        stored = kind + _to_bytes(_document(tree))
+    except _FOREIGN:
+        del blobs[before:]
+        return _pack_bytes(encode(value, where), blobs)
+    return _short(stored, blobs)
 
 
 def unpack(stored: bytes, fetch: Callable[[bytes], bytes], where: str) -> Any:
@@ -99,31 +116,80 @@ def references(stored: bytes, fetch: Callable[[bytes], bytes]) -> set[bytes]:
     return found
 
 
+def _document(value: Any) -> tuple[Any, ...]:
+    """As the codec writes a value that msgpack knows."""
+    return (FORMAT, (), value)
+
+
+def _short(stored: bytes, blobs: Blobs) -> bytes:
+    return stored if len(stored) < LONG else _STORED + _store(_VALUE + stored, blobs)
+
+
+def _pack_bytes(data: bytes, blobs: Blobs) -> bytes:
+    """The same for bytes that the codec made, of values that msgpack does not know."""
+    before = len(blobs)
+    tree = _split(_from_bytes(data), blobs, _MARK) if len(data) >= LONG else None
+    if len(blobs) == before:
+        return _short(_PLAIN + data, blobs)
+    return _short(_WITH_REFERENCES + _to_bytes(tree), blobs)
+
+
 def _store(data: bytes, blobs: Blobs) -> bytes:
     digest = digest_of(data)
     blobs.append((digest, data))
     return digest
 
 
-def _take_out(node: Any, blobs: Blobs) -> Any:
-    """The node with references in place of what is stored; lists and mappings are changed."""
+class _Foreign(Exception):
+    """A type that msgpack does not know."""
+
+
+_FOREIGN: Final = (_Foreign, OverflowError, UnicodeEncodeError, RecursionError)
+
+
+def _split(node: Any, blobs: Blobs, known: frozenset[type] = frozenset()) -> Any:
+    """The tree with references in place of what is stored; what changes is copied.
+
+    Raises:
+        _Foreign: A type is neither msgpack's nor ``known``.
+    """
     kind = type(node)
+    if kind is str:
+        return node if len(node) < LONG else _Ext(_LEAF, _store(_TEXT + node.encode(), blobs))
     if kind is dict:
+        changed: dict[Any, Any] | None = None
         for key, each in node.items():
-            if type(each) in _TAKEN:
-                node[key] = _take_out(each, blobs)
-    elif kind is list:
-        if len(node) > 2 * BLOCK and type(node[-1]) in _NUMBERS:
-            return node
+            if type(key) is not str and not known:
+                raise _Foreign
+            what = type(each)
+            if what in _SMALL or (what is str and len(each) < LONG):
+                continue
+            new = _split(each, blobs, known)
+            if new is not each:
+                if changed is None:
+                    changed = dict(node)
+                changed[key] = new
+        return node if changed is None else changed
+    if kind is list:
+        elements: list[Any] = node
         for at, each in enumerate(node):
-            if type(each) in _TAKEN:
-                node[at] = _take_out(each, blobs)
-        while len(node) > 2 * BLOCK:
-            node = _in_blocks(node, blobs)
-    elif len(node) >= LONG:
-        data = _TEXT + node.encode() if kind is str else _BYTES + node
-        return _Ext(_LEAF, _store(data, blobs))
-    return node
+            what = type(each)
+            if what in _SMALL or (what is str and len(each) < LONG):
+                continue
+            new = _split(each, blobs, known)
+            if new is not each:
+                if elements is node:
+                    elements = node[:]
+                elements[at] = new
+        if len(elements) > 2 * BLOCK and type(elements[-1]) not in _SMALL:
+            while len(elements) > 2 * BLOCK:
+                elements = _in_blocks(elements, blobs)
+        return elements
+    if kind is bytes:
+        return node if len(node) < LONG else _Ext(_LEAF, _store(_BYTES + node, blobs))
+    if kind in _SMALL or kind in known:
+        return node
+    raise _Foreign
 
 
 def _in_blocks(elements: list[Any], blobs: Blobs) -> list[Any]:
@@ -159,4 +225,4 @@ def _leaf(data: bytes) -> str | bytes:
         return rest.decode()
     if kind == _BYTES:
         return rest
-    raise LedgerError(f"a payload of the ledger begins with {kind!r}: it is damaged")
+    raise PayloadError(f"a payload of the ledger begins with {kind!r}: it is damaged")

@@ -73,6 +73,7 @@ class PriceTable:
 
     def __init__(self, rows: Iterable[Price] = ()) -> None:
         self._rows: dict[tuple[str, str], Price] = {}
+        self._found: dict[tuple[str, ...], Price | None] = {}
         for row in rows:
             self._rows[row.provider, row.model] = row
 
@@ -100,6 +101,12 @@ class PriceTable:
 
     def find(self, provider: str, *models: str) -> Price | None:
         """The row for the first of ``models`` that has one, of the provider or of any."""
+        asked = (provider, *models)
+        if asked not in self._found:
+            self._found[asked] = self._find(provider, models)
+        return self._found[asked]
+
+    def _find(self, provider: str, models: Iterable[str]) -> Price | None:
         for model in models:
             for name in dict.fromkeys((model, _DATED.sub("", model))):
                 for host in (provider, "*"):

@@ -6,6 +6,7 @@ uses) and ``sage.kernel.ledger.report``.
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -14,8 +15,8 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final
 
-from sage.kernel.ledger.errors import LedgerError
-from sage.kernel.ledger.payloads import encode_value, pack, unpack
+from sage.kernel.ledger.errors import LedgerError, PayloadError
+from sage.kernel.ledger.payloads import Blobs, pack, unpack
 from sage.kernel.ledger.prices import PriceTable
 from sage.kernel.ledger.store import Ledger
 
@@ -26,7 +27,7 @@ AWAITED: Final = 1
 WHOLE_STEP: Final = 2
 """Flag of a call that the engine made: the whole step is the effect."""
 
-_FOUND = "id, output, kind, flags, source, latency, retries, model, provider"
+_FOUND: Final = "id, output, kind, flags, source"
 
 
 class Recorded:
@@ -34,12 +35,14 @@ class Recorded:
 
     Attributes:
         output: The packed response.
+        value: The response.
         run: The run it was found in.
     """
 
-    __slots__ = ("flags", "id", "kind", "output", "run", "source")
+    __slots__ = ("flags", "id", "kind", "output", "run", "source", "value")
 
-    def __init__(self, row: tuple[Any, ...], run: str) -> None:
+    def __init__(self, row: tuple[Any, ...], value: Any, run: str) -> None:
+        self.value = value
         self.id: int = row[0]
         self.output: bytes = row[1]
         self.kind: str = row[2]
@@ -187,11 +190,13 @@ class RunLedger:
             rows = self.store.query(
                 f"SELECT {_FOUND} FROM calls WHERE request = ? AND record = ? AND ordinal = ? "  # noqa: S608
                 "AND error IS NULL AND step = "
-                "(SELECT id FROM steps WHERE run = ? AND uid = ? AND version = ?) LIMIT 1",
+                "(SELECT id FROM steps WHERE run = ? AND uid = ? AND version = ?) "
+                "ORDER BY id DESC LIMIT 1",
                 (request, record, ordinal, run, uid, version),
             )
-            if rows:
-                return Recorded(rows[0], run)
+            found = self._recorded(rows[0], run, uid) if rows else None
+            if found is not None:
+                return found
         return None
 
     def find_shared(self, version: str, request: bytes) -> Recorded | None:
@@ -202,7 +207,21 @@ class RunLedger:
             "(SELECT id FROM steps WHERE version = ?) ORDER BY id DESC LIMIT 1",
             (request, version),
         )
-        return Recorded(rows[0], rows[0][-1]) if rows else None
+        return self._recorded(rows[0], rows[0][-1], "another run") if rows else None
+
+    def _recorded(self, row: tuple[Any, ...], run: str, step: str) -> Recorded | None:
+        """A call with its response; ``None`` when that is damaged, so that it is made again.
+
+        Raises:
+            PayloadError: It is damaged, and a replay cannot make it again.
+        """
+        try:
+            return Recorded(row, self.value(row[1], f"a recorded call of {step!r}"), run)
+        except PayloadError as error:
+            if self.mode == "replay":
+                raise
+            logging.getLogger("sage.ledger").warning("a call is made again: %s", error)
+            return None
 
     def value(self, packed: bytes, where: str) -> Any:
         """A packed request or response as a value."""
@@ -231,8 +250,8 @@ class RunLedger:
         """
         if record is None or self.mode == "replay":
             return
-        blobs: list[tuple[bytes, bytes]] = []
-        packed = None if facts is None else pack(encode_value(dict(facts), "lineage"), blobs)
+        blobs: Blobs = []
+        packed = None if facts is None else pack(dict(facts), "lineage", blobs)
         row = (self.id, record, uid, nth, step, status, time.time(), packed)
         self.store.add("outputs", [(row, blobs)])
 

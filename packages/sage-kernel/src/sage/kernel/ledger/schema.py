@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 FORMAT: Final = 1
-PAGE_SIZE: Final = 16384
-"""Payloads of 2 KB fill a page of this size to 90 %; one of 4 KB holds a single one."""
+PAGE_SIZE: Final = 4096
+"""The rows are small (payloads have a file of their own), and whole pages are written."""
 
 SCHEMA: Final = (
     """CREATE TABLE IF NOT EXISTS runs (
@@ -26,10 +26,10 @@ SCHEMA: Final = (
         UNIQUE (run, uid, version)
     )""",
     """CREATE TABLE IF NOT EXISTS payloads (
-        id INTEGER PRIMARY KEY,   -- appended, so that pages are full; digests would scatter
-        digest BLOB NOT NULL UNIQUE,
-        data BLOB NOT NULL
-    )""",
+        digest BLOB PRIMARY KEY,
+        at INTEGER NOT NULL,      -- offset in the file of payloads
+        size INTEGER NOT NULL     -- bytes
+    ) WITHOUT ROWID""",
     """CREATE TABLE IF NOT EXISTS calls (
         id INTEGER PRIMARY KEY,
         step INTEGER NOT NULL,
@@ -68,7 +68,7 @@ SCHEMA: Final = (
 )
 
 INSERTS: Final = {
-    "payloads": ("digest", "data"),
+    "payloads": ("digest", "at", "size"),
     "calls": (
         "step",
         "record",
@@ -92,7 +92,7 @@ INSERTS: Final = {
     ),
     "outputs": ("run", "record", "uid", "nth", "step", "status", "at", "facts"),
 }
-"""Columns of what the writer's thread inserts, per table; payloads come before what names them."""
+"""Columns of what the writer's thread inserts, per table."""
 
 VERBS: Final = {
     "payloads": "INSERT OR IGNORE",

@@ -8,6 +8,7 @@ Predecessor: ``sage.kernel.ledger.payloads``; successor: ``sage.kernel.ledger.ru
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
@@ -15,7 +16,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from sage.common.paths import ensure_dir
-from sage.kernel.ledger.errors import LedgerError
+from sage.kernel.ledger.errors import LedgerError, PayloadError
+from sage.kernel.ledger.payloads import digest_of
+from sage.kernel.ledger.pieces import PieceFile
 from sage.kernel.ledger.schema import FORMAT, INSERTS, PAGE_SIZE, SCHEMA, VERBS
 
 MOST_ROWS: Final = 64
@@ -46,7 +49,13 @@ class Ledger:
         self.users = 1
         ensure_dir(path.parent)
         self._durability = durability
-        self._writer = self._connect()
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        self._pieces = PieceFile(path.with_name(f"{path.stem}.payloads"))
+        try:
+            self._writer = self._connect()
+        except BaseException:
+            self._pieces.close()
+            raise
         self._reader: sqlite3.Connection | None = None
         self._reading = threading.Lock()
         self._lock = threading.Lock()
@@ -79,7 +88,7 @@ class Ledger:
                 return ledger
             try:
                 ledger = _open[path] = cls(path, durability=durability)
-            except sqlite3.Error as error:
+            except (sqlite3.Error, OSError) as error:
                 raise LedgerError(f"the ledger {str(path)!r} cannot be opened: {error}") from error
             return ledger
 
@@ -100,6 +109,7 @@ class Ledger:
                 self._reader.close()
                 self._reader = None
         self._writer.close()
+        self._pieces.close()
 
     # ------------------------------------------------------------------ writing
 
@@ -180,7 +190,7 @@ class Ledger:
             error: BaseException | None = None
             try:
                 self._commit(entries, blobs)
-            except sqlite3.Error as raised:
+            except Exception as raised:  # noqa: BLE001 - the thread's end: all callers must know
                 error = LedgerError(
                     f"the ledger {str(self.path)!r} cannot be written: {raised}; is the disk full?"
                 )
@@ -210,11 +220,11 @@ class Ledger:
         for table, row, _ in entries:
             if table in rows:
                 rows[table].append(row)
-        if blobs:
-            rows["payloads"] = list(blobs.items())
         execute = self._writer.execute
         execute("BEGIN IMMEDIATE")
         try:
+            if blobs:
+                rows["payloads"] = self._keep(blobs)
             for table, all_rows in rows.items():
                 for start in range(0, len(all_rows), MOST_ROWS):
                     part = all_rows[start : start + MOST_ROWS]
@@ -228,6 +238,26 @@ class Ledger:
         if len(self._known) > 100_000:
             self._known.clear()
         self._known.update(dict.fromkeys(blobs))
+
+    def _keep(self, blobs: dict[bytes, bytes]) -> list[Row]:
+        """Append the payloads that are not there yet; their rows."""
+        digests = list(blobs)
+        for start in range(0, len(digests), MOST_ROWS):
+            part = digests[start : start + MOST_ROWS]
+            marks = ",".join("?" * len(part))
+            there = f"SELECT digest FROM payloads WHERE digest IN ({marks})"  # noqa: S608
+            for (digest,) in self._writer.execute(there, part).fetchall():
+                del blobs[digest]
+        if not blobs:
+            return []
+        at = self._pieces.append(blobs.values())
+        if self._durability == "power":
+            self._pieces.sync()
+        rows: list[Row] = []
+        for digest, data in blobs.items():
+            rows.append((digest, at, len(data)))
+            at += len(data)
+        return rows
 
     def _statement(self, table: str, count: int) -> str:
         """One INSERT of ``count`` rows: each step of a statement gives up the interpreter lock."""
@@ -271,15 +301,15 @@ class Ledger:
         """A payload by its digest.
 
         Raises:
-            LedgerError: It is not there, or its content is not what the digest says.
+            PayloadError: It is not there, or its content is not what the digest says.
         """
-        from sage.kernel.ledger.payloads import digest_of  # noqa: PLC0415
-
-        found = self.query("SELECT data FROM payloads WHERE digest = ?", (digest,))
-        if not found or digest_of(found[0][0]) != digest:
+        found = self.query("SELECT at, size FROM payloads WHERE digest = ?", (digest,))
+        data = self._pieces.read(*found[0]) if found else b""
+        if not found or digest_of(data) != digest:
             what = "is missing" if not found else "is damaged"
-            raise LedgerError(f"payload {digest.hex()} of the ledger {str(self.path)!r} {what}")
-        data: bytes = found[0][0]
+            raise PayloadError(
+                f"payload {digest.hex()} of the ledger {str(self._pieces.path)!r} {what}"
+            )
         return data
 
     def _connect(self) -> sqlite3.Connection:
