@@ -35,7 +35,7 @@ class Lines(SinkFunction[Any]):
     path_keys = ("file_path",)
 
     def open(self, ctx: Any) -> None:
-        self.file = Path(self.config["file_path"]).open("w")
+        self.file = Path(self.config["file_path"]).open("w")  # noqa: SIM115 - closed in close()
 
     def execute(self, item: Any) -> None:
         self.file.write(json.dumps(item) + "\n")

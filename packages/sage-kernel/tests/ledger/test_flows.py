@@ -329,7 +329,7 @@ def test_replay_fork_why_cost(env: Env, tmp_path: Path) -> None:
         path_keys = ("file_path",)
 
         def open(self, ctx: Any) -> None:
-            self.file = Path(self.config["file_path"]).open("w")
+            self.file = Path(self.config["file_path"]).open("w")  # noqa: SIM115 - closed in close()
 
         def execute(self, item: Any) -> None:
             self.file.write(f"{item}\n")

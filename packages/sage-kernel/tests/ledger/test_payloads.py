@@ -17,7 +17,6 @@ from sage.kernel.ledger.payloads import (
     references,
     unpack,
 )
-
 from sage.kernel.state.codec import encode
 
 

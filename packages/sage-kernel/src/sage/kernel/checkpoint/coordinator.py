@@ -84,6 +84,8 @@ class Coordinator:
         self._next = first
         self.facts: Mapping[str, Any] = {}
         """What is saved beside the parts."""
+        self.before_write: Callable[[], None] | None = None
+        """Called before a checkpoint is written: what was noted until then must not be lost."""
         self._announce = announce
         self._tell = tell
         self._failed = failed
@@ -284,6 +286,8 @@ class Coordinator:
         self.store.export(checkpoint, path)
 
     def _write(self, number: int, parts: Parts, began: float) -> CheckpointInfo:
+        if self.before_write is not None:
+            self.before_write()
         info = self.store.write(number, parts, {**self.facts, "time": began})
         self._tell(
             "checkpoint_completed",

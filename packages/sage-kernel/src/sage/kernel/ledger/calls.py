@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sage.api.calls import CallInfo, CallUsage
 from sage.kernel.ledger.current import CURRENT, Current, Named
 from sage.kernel.ledger.errors import LedgerError
-from sage.kernel.ledger.payloads import Blobs, encode_request, pack
+from sage.kernel.ledger.payloads import Blobs, digest_of, encode_request, pack
 from sage.kernel.ledger.run import AWAITED, Recorded, RunLedger
 
 if TYPE_CHECKING:
@@ -188,11 +188,8 @@ class StepCalls:
             what = [_name_of(function), list(args), dict(sorted(kwargs.items()))]
         blobs: Blobs = []
         data, packed = encode_request(what, self._where, blobs)
-        digest = blake2b(digest_size=16)
         of_clock = attempt.record if info.kind == "clock" else ""
-        digest.update(f"{info.kind}\0{info.model}\0{of_clock}\0".encode())
-        digest.update(data)
-        name = digest.digest()
+        name = digest_of(f"{info.kind}\0{info.model}\0{of_clock}\0".encode() + data)
         ordinal = attempt.count(name)
         return Request(self, attempt, info, data, packed, blobs, name, ordinal)
 
@@ -324,7 +321,7 @@ class StepCalls:
             self.failed(asked, error, started, perf_counter() - clock)
             raise
         row, blobs = self.answered(asked, response, started, perf_counter() - clock)
-        self.ledger.store.add_rows_and_wait("calls", [(row, blobs)])
+        self.ledger.store.add_and_wait("calls", [(row, blobs)])
         return response
 
     async def _call_async(
@@ -347,7 +344,7 @@ class StepCalls:
     async def _awaited(
         self, response: Any, asked: Request, started: float, clock: float, flags: int = AWAITED
     ) -> Any:
-        from sage.kernel.ledger.store import commit_async  # noqa: PLC0415 - imports asyncio
+        from sage.kernel.ledger.writer import commit_async  # noqa: PLC0415 - imports asyncio
 
         try:
             response = await response

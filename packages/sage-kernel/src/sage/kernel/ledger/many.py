@@ -58,7 +58,7 @@ def call_many(
     except BaseException as error:
         _failed(calls, made, error, started, perf_counter() - clock)
         raise
-    calls.ledger.store.add_rows_and_wait("calls", rows)
+    calls.ledger.store.add_and_wait("calls", rows)
     return in_order(values)
 
 
@@ -71,7 +71,7 @@ async def _make_async(
 ) -> list[Any]:
     if not made:
         return in_order(())
-    from sage.kernel.ledger.store import commit_async  # noqa: PLC0415 - imports asyncio
+    from sage.kernel.ledger.writer import commit_async  # noqa: PLC0415 - imports asyncio
 
     started, clock = calls.starting(made), perf_counter()
     try:

@@ -26,6 +26,8 @@ LONG: Final = 256
 BLOCK: Final = 8
 """Elements of a list that are stored together."""
 DIGEST_SIZE: Final = 16
+PART: Final = 2047
+LARGE: Final = 2**17
 
 _LEAF: Final = 100
 _ELEMENTS: Final = 101
@@ -44,7 +46,13 @@ Blobs = list[tuple[bytes, bytes]]
 
 def digest_of(data: bytes) -> bytes:
     """The name of a piece."""
-    return blake2b(data, digest_size=DIGEST_SIZE).digest()
+    digest = blake2b(digest_size=DIGEST_SIZE)
+    if len(data) > LARGE:
+        digest.update(data)
+    else:  # in parts for which hashlib keeps the interpreter lock: to get it back takes longer
+        for at in range(0, len(data), PART):
+            digest.update(data[at : at + PART])
+    return digest.digest()
 
 
 def encode_request(value: Any, where: str, blobs: Blobs) -> tuple[bytes, bytes]:

@@ -97,6 +97,7 @@ class RunLedger:
         self._lock = threading.Lock()
         self.shared_calls: dict[tuple[str, bytes], Any] = {}
         self._closed = False
+        store.drain()  # another user of this process may have added to the run
         found = store.query("SELECT seed, parent FROM runs WHERE id = ?", (run_id,))
         self.earlier = bool(found) or mode != "record"
         if found:
@@ -118,6 +119,11 @@ class RunLedger:
                 if not row:
                     raise LedgerError(f"run {parent!r} is not in the ledger {str(store.path)!r}")
                 self.parent_seed: bytes = row[0][0]
+
+    def repeat(self) -> None:
+        """The run starts again in this process: its calls are found from now on."""
+        self.store.drain()
+        self.earlier = True
 
     def close(self) -> None:
         """Let go of the ledger; what was added is committed first."""

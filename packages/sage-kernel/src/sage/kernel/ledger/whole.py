@@ -50,7 +50,7 @@ def whole_step(calls: StepCalls, call: Callable[[Any], Any], config: Any) -> Cal
                 raise
             if not _is_whole(calls, attempt):
                 return result
-            from sage.kernel.ledger.store import commit_async  # noqa: PLC0415 - imports asyncio
+            from sage.kernel.ledger.writer import commit_async  # noqa: PLC0415 - imports asyncio
 
             latency = perf_counter() - clock
             row, blobs = calls.answered(asked, result, started, latency, WHOLE_STEP)
@@ -76,7 +76,7 @@ def whole_step(calls: StepCalls, call: Callable[[Any], Any], config: Any) -> Cal
             return result
         latency = perf_counter() - clock
         row, blobs = calls.answered(asked, result, started, latency, WHOLE_STEP)
-        calls.ledger.store.add_rows_and_wait("calls", [(row, blobs)])
+        calls.ledger.store.add_and_wait("calls", [(row, blobs)])
         return result
 
     return record
@@ -121,7 +121,7 @@ def whole_batch(
     if is_async(execute):
 
         async def record_async(items: list[Any]) -> list[Any]:
-            from sage.kernel.ledger.store import commit_async  # noqa: PLC0415 - imports asyncio
+            from sage.kernel.ledger.writer import commit_async  # noqa: PLC0415 - imports asyncio
 
             asked, known, missing = begin(items)
             started, clock = time.time(), perf_counter()
@@ -137,7 +137,7 @@ def whole_batch(
         started, clock = time.time(), perf_counter()
         values = list(execute([items[at] for at in missing])) if missing else []
         rows = end(asked, missing, values, started, perf_counter() - clock)
-        calls.ledger.store.add_rows_and_wait("calls", rows)
+        calls.ledger.store.add_and_wait("calls", rows)
         return merged(known, missing, values)
 
     return record

@@ -79,6 +79,8 @@ class Durable:
             tell=job.tell,
             failed=job.closing_failed,
         )
+        if job.ledger is not None:
+            self.coordinator.before_write = job.ledger.store.drain
         return self.coordinator
 
     def restore(self, job: Job, tasks: Mapping[int, list[Task]]) -> None:

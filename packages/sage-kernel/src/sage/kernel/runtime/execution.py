@@ -403,7 +403,7 @@ class Execution:
         self.tell("restarting", error=self._error, delay=delay)
         self._wake.wait(delay)
         if self.recording is not None:
-            self.recording.ledger.earlier = True
+            self.recording.ledger.repeat()
         try:
             self._durable.reload()
             tasks = self.rebuild()

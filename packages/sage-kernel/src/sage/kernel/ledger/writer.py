@@ -1,0 +1,322 @@
+"""Group commit: what gathers while one transaction is written is the next transaction.
+
+A thread that waits for its row commits it itself, with all that has gathered, unless somebody is
+committing already; then the writer's thread does, as it does for event loops. A loop gathers what
+its callbacks add in one turn. Rows that nobody waits for ride along, or follow after ``LAZY``
+seconds.
+
+Predecessor: ``sage.kernel.ledger.pieces``; successor: ``sage.kernel.ledger.store``.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from sage.kernel.ledger.errors import LedgerError
+from sage.kernel.ledger.pieces import PieceFile
+from sage.kernel.ledger.schema import INSERTS, VERBS
+
+MOST_ROWS: Final = 64
+"""Most rows per INSERT statement."""
+LAZY: Final = 0.25
+"""Seconds that rows may be in memory while nobody waits for them."""
+KNOWN: Final = 100_000
+"""Digests of payloads that are remembered as being on the disk."""
+
+Row = tuple[Any, ...]
+Rows = Sequence[tuple[Row, Sequence[tuple[bytes, bytes]]]]
+"""``(row, blobs)``: a row is as in ``schema.INSERTS``, a blob is ``(digest, payload)``."""
+Waiter = Callable[[BaseException | None], None]
+Entry = tuple[str, Row, Waiter | None]
+
+
+class GroupWriter:
+    """Writes rows and payloads; used from any thread and any number of event loops.
+
+    Args:
+        path: The database, for messages.
+        connection: A connection to it that nobody else uses.
+        pieces: The file of payloads.
+        sync: Whether payloads are written through to the disk before the rows that name them.
+
+    Attributes:
+        commits: Transactions so far.
+        taken: Entries of the transaction that is being written.
+    """
+
+    def __init__(
+        self, path: Path, connection: sqlite3.Connection, pieces: PieceFile, *, sync: bool
+    ) -> None:
+        self.path = path
+        self.commits = 0
+        self.taken = 0
+        self._connection = connection
+        self._pieces = pieces
+        self._sync = sync
+        self._lock = threading.Lock()
+        self._there = threading.Condition(self._lock)
+        self._committing = threading.Lock()
+        self._entries: list[Entry] = []
+        self._blobs: dict[bytes, bytes] = {}
+        self._known: dict[bytes, None] = {}
+        self._urgent = False
+        self._closing = False
+        self._error: LedgerError | None = None
+        self._thread: threading.Thread | None = None
+        self._statements: dict[tuple[str, int], str] = {}
+
+    # ------------------------------------------------------------------ adding
+
+    def add(self, table: str, rows: Rows, waiter: Waiter | None = None) -> None:
+        """Write rows with the payloads they refer to, in the next transaction.
+
+        Args:
+            table: ``calls`` or ``outputs``.
+            rows: The rows.
+            waiter: Called once they are committed, on whatever thread did that, or with the error
+                that prevented it.
+        """
+        with self._lock:
+            first = self._append(table, rows, waiter)
+            if waiter is not None or first:
+                self._notify(urgent=waiter is not None)
+
+    def gather(self, table: str, rows: Rows, waiter: Waiter) -> bool:
+        """``add``, but leave it to the caller to ``kick``; whether it is the first to do so."""
+        with self._lock:
+            self._append(table, rows, waiter)
+            urgent, self._urgent = self._urgent, True
+            return not urgent
+
+    def kick(self) -> None:
+        """Let the writer's thread commit what has gathered."""
+        with self._lock:
+            self._notify(urgent=True)
+
+    def add_and_wait(self, table: str, rows: Rows) -> None:
+        """``add``, and return when it is committed.
+
+        Raises:
+            LedgerError: It could not be written.
+        """
+        done = threading.Lock()
+        done.acquire()
+        failed: list[BaseException] = []
+
+        def wake(error: BaseException | None) -> None:
+            if error is not None:
+                failed.append(error)
+            done.release()
+
+        with self._lock:
+            self._append(table, rows, wake)
+        if self._committing.acquire(blocking=False):
+            try:
+                self._write_group()
+            finally:
+                self._committing.release()
+            with self._lock:
+                if self._entries:
+                    self._notify(urgent=True)
+        else:
+            self.kick()
+        done.acquire()
+        if failed:
+            raise failed[0]
+
+    def drain(self) -> None:
+        """Return when everything added so far is committed."""
+        with self._lock:
+            idle = not self._entries and not self.taken
+        if not idle:
+            self.add_and_wait("calls", ())
+
+    def waiting(self) -> int:
+        """Entries that the next transaction will write."""
+        return len(self._entries)
+
+    def _append(self, table: str, rows: Rows, waiter: Waiter | None) -> bool:
+        if self._closing or self._error is not None:
+            raise LedgerError(
+                f"the ledger {str(self.path)!r} takes no more calls: "
+                f"{self._error or 'it has been closed'}"
+            ) from self._error
+        entries, known = self._entries, self._known
+        first = not entries
+        for row, blobs in rows:
+            for digest, data in blobs:
+                if digest not in known:
+                    self._blobs[digest] = data
+            entries.append((table, row, None))
+        if waiter is not None:
+            last = entries.pop() if rows else ("", (), None)
+            entries.append((last[0], last[1], waiter))
+        return first
+
+    def _notify(self, *, urgent: bool) -> None:
+        self._urgent = self._urgent or urgent
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="sage-ledger", daemon=True)
+            self._thread.start()
+        else:
+            self._there.notify()
+
+    # ------------------------------------------------------------------ writing
+
+    def _run(self) -> None:
+        while True:
+            with self._lock:
+                while not self._urgent and not self._closing:
+                    if not self._there.wait(LAZY if self._entries else None):
+                        break
+                if self._closing and not self._entries:
+                    return
+            with self._committing:
+                self._write_group()
+
+    def _write_group(self) -> None:
+        """Commit what has gathered and wake who waits for it. ``_committing`` is held."""
+        with self._lock:
+            entries, self._entries = self._entries, []
+            blobs, self._blobs = self._blobs, {}
+            self._urgent = False
+            self.taken = len(entries)
+        error: LedgerError | None = None
+        try:
+            if entries:
+                self._commit(entries, blobs)
+        except Exception as raised:  # noqa: BLE001 - whoever waits must hear of it
+            error = LedgerError(
+                f"the ledger {str(self.path)!r} cannot be written: {raised}; is the disk full?"
+            )
+            error.__cause__ = raised
+            with self._lock:
+                self._error = error
+                entries += self._entries
+                self._entries = []
+        self.taken = 0
+        loops: dict[Any, list[Any]] = {}
+        for _, _, waiter in entries:
+            if waiter is None:
+                continue
+            if isinstance(waiter, LoopWaiter):
+                loops.setdefault(waiter.loop, []).append(waiter.future)
+            else:
+                waiter(error)
+        for loop, futures in loops.items():
+            _wake(loop, futures, error)
+
+    def _commit(self, entries: list[Entry], blobs: dict[bytes, bytes]) -> None:
+        rows: dict[str, list[Row]] = {table: [] for table in INSERTS}
+        for table, row, _ in entries:
+            if table:
+                rows[table].append(row)
+        execute = self._connection.execute
+        execute("BEGIN IMMEDIATE")
+        try:
+            if blobs:
+                rows["payloads"] = self._keep(blobs)
+            for table, all_rows in rows.items():
+                for start in range(0, len(all_rows), MOST_ROWS):
+                    part = all_rows[start : start + MOST_ROWS]
+                    execute(self._statement(table, len(part)), [v for row in part for v in row])
+            execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                execute("ROLLBACK")
+            raise
+        self.commits += 1
+        if len(self._known) > KNOWN:
+            self._known.clear()
+        self._known.update(dict.fromkeys(blobs))
+
+    def _keep(self, blobs: dict[bytes, bytes]) -> list[Row]:
+        """Append the payloads that are not there yet; their rows."""
+        digests = list(blobs)
+        there: set[bytes] = set()
+        for start in range(0, len(digests), MOST_ROWS):
+            part = digests[start : start + MOST_ROWS]
+            marks = ",".join("?" * len(part))
+            found = f"SELECT digest FROM payloads WHERE digest IN ({marks})"  # noqa: S608
+            there.update(row[0] for row in self._connection.execute(found, part))
+        fresh = [digest for digest in digests if digest not in there]
+        if not fresh:
+            return []
+        at = self._pieces.append(blobs[digest] for digest in fresh)
+        if self._sync:
+            self._pieces.sync()
+        rows: list[Row] = []
+        for digest in fresh:
+            rows.append((digest, at, len(blobs[digest])))
+            at += len(blobs[digest])
+        return rows
+
+    def _statement(self, table: str, count: int) -> str:
+        """One INSERT of ``count`` rows: each step of a statement gives up the interpreter lock."""
+        known = self._statements.get((table, count))
+        if known is None:
+            columns = INSERTS[table]
+            marks = f"({','.join('?' * len(columns))})"
+            known = self._statements[table, count] = (
+                f"{VERBS[table]} INTO {table} ({','.join(columns)}) "
+                f"VALUES {','.join([marks] * count)}"
+            )
+        return known
+
+    def finish(self) -> None:
+        """Write what is left and end the thread; nothing can be added any more."""
+        with self._lock:
+            self._closing = True
+            self._there.notify()
+        if self._thread is not None:
+            self._thread.join()
+        with self._committing:
+            self._write_group()
+
+
+class LoopWaiter:
+    """A future of an event loop; those of one group and loop are woken together."""
+
+    __slots__ = ("future", "loop")
+
+    def __init__(self, loop: Any) -> None:
+        self.loop = loop
+        self.future = loop.create_future()
+
+    def __call__(self, error: BaseException | None) -> None:
+        _wake(self.loop, [self.future], error)
+
+
+async def commit_async(writer: GroupWriter, table: str, rows: Rows) -> None:
+    """``GroupWriter.add_and_wait`` on an event loop.
+
+    Raises:
+        LedgerError: It could not be written.
+    """
+    import asyncio  # noqa: PLC0415 - runs on a loop, where it is loaded
+
+    loop = asyncio.get_running_loop()
+    waiter = LoopWaiter(loop)
+    if writer.gather(table, rows, waiter):
+        loop.call_soon(writer.kick)
+    await waiter.future
+
+
+def _wake(loop: Any, futures: list[Any], error: BaseException | None) -> None:
+    def wake() -> None:
+        for future in futures:
+            if future.done():
+                continue
+            if error is None:
+                future.set_result(None)
+            else:
+                future.set_exception(error)
+
+    try:
+        loop.call_soon_threadsafe(wake)
+    except RuntimeError:  # the loop was closed: nobody waits any more
+        return
