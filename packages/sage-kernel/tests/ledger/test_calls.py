@@ -92,7 +92,7 @@ def test_the_address_of_the_provider_is_no_part_of_the_call(open_: Open, make_st
 @pytest.mark.parametrize(("cache", "made"), [("run", 2), ("shared", 1), ("off", 2)])
 def test_caches(open_: Open, make_step: Any, cache: str, made: int) -> None:
     provider = Counting()
-    make_step(open_("run-1")).ctx.call(provider.ask, "a")
+    make_step(open_("run-1"), cache=cache).ctx.call(provider.ask, "a")
     make_step(open_("run-2"), cache=cache).ctx.call(provider.ask, "a")
     assert len(provider.made) == made
     make_step(open_("run-2"), cache=cache).ctx.call(provider.ask, "a")

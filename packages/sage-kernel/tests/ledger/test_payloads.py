@@ -12,7 +12,6 @@ from sage.kernel.ledger.errors import LedgerError
 from sage.kernel.ledger.payloads import (
     Blobs,
     digest_of,
-    encode_request,
     pack,
     references,
     unpack,
@@ -76,8 +75,7 @@ def test_a_value_comes_back_as_it_was(value: Any) -> None:
     stored = pieces.put(value)
     assert pieces.get(stored) == value
     assert references(stored, pieces.data.__getitem__) == set(pieces.data)
-    data, packed = encode_request(value, "a test", [])
-    assert (packed, data) == (stored, encode(value, "a test"))
+    assert pack(value, "a test", []) == stored
     assert all(digest_of(data) == digest for digest, data in pieces.data.items())
 
 
@@ -118,9 +116,7 @@ def test_equal_content_is_stored_once() -> None:
     assert pieces.put({"text": text}) == first
     pieces.put(["another value", text])
     assert pieces.size - before == 0
-    blobs: Blobs = []
-    data, packed = encode_request("yes", "a test", blobs)
-    assert (pieces.put("yes"), packed[1:], blobs) == (packed, data, []), "short: no piece"
+    assert pieces.put("yes")[1:] == encode("yes", "a test"), "short values need no piece"
 
 
 def test_damage_is_noticed() -> None:

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any, Final
 from sage.api.calls import CallInfo, CallUsage
 from sage.kernel.ledger.current import CURRENT, Current, Named
 from sage.kernel.ledger.errors import LedgerError
-from sage.kernel.ledger.payloads import Blobs, digest_of, encode_request, pack
-from sage.kernel.ledger.run import AWAITED, Recorded, RunLedger
+from sage.kernel.ledger.payloads import Blobs, digest_of, pack, unpack
+from sage.kernel.ledger.run import AWAITED, SHARED, Recorded, RunLedger
+from sage.kernel.ledger.writer import commit_async
 
 if TYPE_CHECKING:
     from sage.api.context import RuntimeContext
@@ -67,20 +68,18 @@ class Request:
     """One call, before it is made.
 
     Attributes:
-        data: What is asked, encoded.
-        packed: What the database keeps of it; ``blobs`` are its pieces.
+        packed: What is asked, as the database keeps it; ``blobs`` are its pieces.
         digest: Digest of what is asked.
         ordinal: How many equal requests the record made before.
     """
 
-    __slots__ = ("_calls", "attempt", "blobs", "data", "digest", "info", "ordinal", "packed")
+    __slots__ = ("_calls", "attempt", "blobs", "digest", "info", "ordinal", "packed")
 
     def __init__(
         self,
         calls: StepCalls,
         attempt: Attempt,
         info: CallInfo,
-        data: bytes,
         packed: bytes,
         blobs: Blobs,
         digest: bytes,
@@ -89,11 +88,19 @@ class Request:
         self._calls = calls
         self.attempt = attempt
         self.info = info
-        self.data = data
         self.packed = packed
         self.blobs = blobs
         self.digest = digest
         self.ordinal = ordinal
+
+    @property
+    def size(self) -> int:
+        """Bytes of what is asked."""
+        return len(self.packed) + sum(len(data) for _, data in self.blobs)
+
+    def value(self) -> Any:
+        """What is asked."""
+        return unpack(self.packed, dict(self.blobs).__getitem__, "a request")
 
     @property
     def key(self) -> str:
@@ -111,8 +118,8 @@ class StepCalls:
         ledger: The calls of the run.
         context: The step's context: gives record ids and counters.
         version: Code version of the step.
-        cache: ``run``: a call of this run is not made twice; ``shared``: nor one that any run made;
-            ``off``: every call is made.
+        cache: ``run``: a call of this run is not made twice; ``shared``: nor one that a step of any
+            run made that shares its calls; ``off``: every call is made.
     """
 
     def __init__(
@@ -126,6 +133,13 @@ class StepCalls:
         self._where = f"a call of step {context.operator!r}"
         self._step: int | None = None
         self._attempt = Attempt("")
+
+    @property
+    def step(self) -> int:
+        """Number of the step in the ledger."""
+        if self._step is None:
+            self._step = self.ledger.step_id(self.uid, self.context.operator, self.version)
+        return self._step
 
     # ------------------------------------------------------------------ calls
 
@@ -187,11 +201,9 @@ class StepCalls:
         if what is None:
             what = [_name_of(function), list(args), dict(sorted(kwargs.items()))]
         blobs: Blobs = []
-        data, packed = encode_request(what, self._where, blobs)
-        of_clock = attempt.record if info.kind == "clock" else ""
-        name = digest_of(f"{info.kind}\0{info.model}\0{of_clock}\0".encode() + data)
-        ordinal = attempt.count(name)
-        return Request(self, attempt, info, data, packed, blobs, name, ordinal)
+        packed = pack(what, self._where, blobs)
+        digest = digest_of(f"{info.kind}\0{info.model}\0".encode() + packed)
+        return Request(self, attempt, info, packed, blobs, digest, attempt.count(digest))
 
     def attempt(self) -> Attempt:
         """What was counted for the record that the running code works on.
@@ -332,11 +344,6 @@ class StepCalls:
         found = self.find(asked)
         if found is not None:
             return self.take(asked, found)
-        return await self._make_async(function, args, kwargs, asked)
-
-    async def _make_async(
-        self, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any], asked: Request
-    ) -> Any:
         started, clock = self.starting([asked]), perf_counter()
         response = function(*args, **self._with_key(kwargs, asked))
         return await self._awaited(response, asked, started, clock, flags=0)
@@ -344,8 +351,6 @@ class StepCalls:
     async def _awaited(
         self, response: Any, asked: Request, started: float, clock: float, flags: int = AWAITED
     ) -> Any:
-        from sage.kernel.ledger.writer import commit_async  # noqa: PLC0415 - imports asyncio
-
         try:
             response = await response
         except BaseException as error:
@@ -371,7 +376,9 @@ class StepCalls:
                 found = self.find(asked)
                 if found is not None:
                     return self.take(asked, found)
-                return await self._make_async(function, args, kwargs, asked)
+                started, clock = self.starting([asked]), perf_counter()
+                response = function(*args, **self._with_key(kwargs, asked))
+                return await self._awaited(response, asked, started, clock, flags=0)
             finally:
                 self.ledger.shared_calls.pop((self.version, asked.digest), None)
                 mine.set_result(None)
@@ -430,12 +437,9 @@ class StepCalls:
         flags: int,
         blobs: Blobs | None = None,
     ) -> tuple[Any, ...]:
-        if self._step is None:
-            context = self.context
-            self._step = self.ledger.step_id(self.uid, context.operator, self.version)
         info = asked.info
         return (
-            self._step,
+            self.step,
             asked.attempt.record,
             asked.digest,
             asked.ordinal,
@@ -453,7 +457,7 @@ class StepCalls:
             retries or (0 if usage is None else usage.retries),
             error,
             source,
-            flags,
+            flags | (SHARED if self.cache == "shared" else 0),
         )
 
     def _input(self, asked: Request, blobs: Blobs | None) -> bytes | None:

@@ -15,6 +15,7 @@ from sage.api.calls import CallInfo, CallUsage
 from sage.common.errors import JobError
 from sage.kernel.ledger.calls import Request, StepCalls, is_async
 from sage.kernel.ledger.current import CURRENT
+from sage.kernel.ledger.writer import commit_async
 
 Rows = list[tuple[tuple[Any, ...], list[tuple[bytes, bytes]]]]
 
@@ -71,7 +72,6 @@ async def _make_async(
 ) -> list[Any]:
     if not made:
         return in_order(())
-    from sage.kernel.ledger.writer import commit_async  # noqa: PLC0415 - imports asyncio
 
     started, clock = calls.starting(made), perf_counter()
     try:
@@ -135,7 +135,7 @@ def _answered(
             f"step {calls.context.operator!r}: the function of call_many returned {len(values)} "
             f"responses for {len(made)} requests"
         )
-    parts = share_out(made[0].info.usage(values), [len(one.data) for one in made])
+    parts = share_out(made[0].info.usage(values), [one.size for one in made])
     return [
         calls.answered(one, value, started, latency, usage=part)
         for one, value, part in zip(made, values, parts, strict=True)

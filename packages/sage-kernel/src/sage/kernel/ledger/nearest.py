@@ -7,7 +7,6 @@ from difflib import SequenceMatcher, unified_diff
 from typing import TYPE_CHECKING, Any, Final
 
 from sage.kernel.ledger.errors import LedgerError, LedgerMissError
-from sage.kernel.state.codec import decode
 
 if TYPE_CHECKING:
     from sage.kernel.ledger.calls import Request, StepCalls
@@ -22,7 +21,7 @@ SHOWN_LINES: Final = 40
 def miss(calls: StepCalls, asked: Request) -> LedgerMissError:
     """The error for a call that a replay needs and that was not recorded."""
     ledger, record, step = calls.ledger, asked.attempt.record, calls.context.operator
-    wanted = readable(decode(asked.data, "a request"))
+    wanted = readable(asked.value())
     rows = ledger.store.query(
         "SELECT calls.record, calls.ordinal, calls.input, steps.version FROM calls "
         "JOIN steps ON steps.id = calls.step WHERE steps.run = ? AND steps.uid = ? "

@@ -55,26 +55,6 @@ def digest_of(data: bytes) -> bytes:
     return digest.digest()
 
 
-def encode_request(value: Any, where: str, blobs: Blobs) -> tuple[bytes, bytes]:
-    """The bytes of a request, which its digest is made of, and what the database keeps of it.
-
-    Pieces to be stored are added to ``blobs``.
-
-    Raises:
-        StateEncodingError: A part of it is of a type that cannot be stored.
-    """
-    before = len(blobs)
-    try:
-        tree = _split(value, blobs)
-        data = _to_bytes(_document(value))
-    except _FOREIGN:
-        del blobs[before:]
-        data = encode(value, where)
-        return data, _pack_bytes(data, blobs)
-    stored = _PLAIN + data if tree is value else _WITH_REFERENCES + _to_bytes(_document(tree))
-    return data, _short(stored, blobs)
-
-
 def pack(value: Any, where: str, blobs: Blobs) -> bytes:
     """What the database keeps of a value; pieces to be stored are added to ``blobs``.
 

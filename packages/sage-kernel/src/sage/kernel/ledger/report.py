@@ -245,11 +245,10 @@ def outputs(path: Path, run: str, status: str | None = None) -> list[OutputFacts
     with reading(path) as ledger:
         _check(ledger, run)
         rows = ledger.query(
-            "SELECT record, step, uid, status, at, facts FROM outputs WHERE run = ? "
-            "AND (? IS NULL OR status = ?) ORDER BY at, record",
-            (run, status, status),
+            f"{_OUTPUTS} WHERE steps.run = ? ORDER BY outputs.at, outputs.record", (run,)
         )
-        return [_output(row, ledger) for row in rows]
+        last = {(row[0], row[2], row[6]): row for row in rows}  # of changed code the last
+        return [_output(row, ledger) for row in last.values() if status is None or row[3] == status]
 
 
 def why(path: Path, run: str, record: str) -> Why:
@@ -266,8 +265,7 @@ def why(path: Path, run: str, record: str) -> Why:
     with reading(path) as ledger:
         _check(ledger, run)
         found = ledger.query(
-            "SELECT record, step, uid, status, at, facts FROM outputs "
-            "WHERE run = ? AND record = ? ORDER BY at",
+            f"{_OUTPUTS} WHERE steps.run = ? AND outputs.record = ? ORDER BY outputs.at",
             (run, record),
         )
         ids = lineage_of(record)
@@ -281,7 +279,9 @@ def why(path: Path, run: str, record: str) -> Why:
             known = [
                 row[0]
                 for row in ledger.query(
-                    "SELECT DISTINCT record FROM outputs WHERE run = ? LIMIT 10000", (run,)
+                    "SELECT DISTINCT record FROM outputs JOIN steps ON steps.id = outputs.step "
+                    "WHERE steps.run = ? LIMIT 10000",
+                    (run,),
                 )
             ]
             near = get_close_matches(record, known, 3) or known[:3]
@@ -316,6 +316,10 @@ _CALLS: Final = (
     "calls.input_tokens, calls.output_tokens, calls.cached_tokens, calls.cost, calls.started, "
     "calls.latency, calls.retries, calls.error, calls.source "
     "FROM calls JOIN steps ON steps.id = calls.step "
+)
+_OUTPUTS: Final = (
+    "SELECT outputs.record, steps.name, steps.uid, outputs.status, outputs.at, outputs.facts, "
+    "outputs.nth FROM outputs JOIN steps ON steps.id = outputs.step "
 )
 _SUMMED: Final = tuple(field.name for field in attrs.fields(CostLine) if field.name != "key")
 

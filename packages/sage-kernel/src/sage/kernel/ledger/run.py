@@ -26,6 +26,8 @@ AWAITED: Final = 1
 """Flag of a call whose function returned an awaitable although it is no coroutine function."""
 WHOLE_STEP: Final = 2
 """Flag of a call that the engine made: the whole step is the effect."""
+SHARED: Final = 4
+"""Flag of a call of a step with ``cache="shared"``."""
 
 _FOUND: Final = "id, output, kind, flags, source"
 
@@ -194,11 +196,11 @@ class RunLedger:
             runs.append(self.parent)
         for run in runs:
             rows = self.store.query(
-                f"SELECT {_FOUND} FROM calls WHERE request = ? AND record = ? AND ordinal = ? "  # noqa: S608
-                "AND error IS NULL AND step = "
+                f"SELECT {_FOUND} FROM calls WHERE step = "  # noqa: S608 - own names
                 "(SELECT id FROM steps WHERE run = ? AND uid = ? AND version = ?) "
+                "AND record = ? AND request = ? AND ordinal = ? AND error IS NULL "
                 "ORDER BY id DESC LIMIT 1",
-                (request, record, ordinal, run, uid, version),
+                (run, uid, version, record, request, ordinal),
             )
             found = self._recorded(rows[0], run, uid) if rows else None
             if found is not None:
@@ -206,10 +208,10 @@ class RunLedger:
         return None
 
     def find_shared(self, version: str, request: bytes) -> Recorded | None:
-        """The newest call of any run with this code version and request."""
+        """The newest call with this code version and request that a step of any run shares."""
         rows = self.store.query(
             f"SELECT {_FOUND}, (SELECT run FROM steps WHERE id = calls.step) FROM calls "  # noqa: S608
-            "WHERE request = ? AND kind <> 'clock' AND output IS NOT NULL AND step IN "
+            "WHERE request = ? AND flags & 4 <> 0 AND output IS NOT NULL AND step IN "
             "(SELECT id FROM steps WHERE version = ?) ORDER BY id DESC LIMIT 1",
             (request, version),
         )
@@ -237,9 +239,8 @@ class RunLedger:
 
     def output(
         self,
+        step: int,
         record: str | None,
-        uid: str,
-        step: str,
         status: str,
         facts: Mapping[str, Any] | None = None,
         nth: int = 0,
@@ -247,9 +248,8 @@ class RunLedger:
         """Note what became of an item: it reached a sink, or was lost in a step.
 
         Args:
-            record: Its record id; without one nothing can be noted.
-            uid: The sink or step.
-            step: Its name.
+            step: Number of the sink or step.
+            record: The item's record id; without one nothing can be noted.
             status: ``ok``, ``failed``, ``dead_letter`` or ``skipped``.
             facts: Plain values that say where it came from.
             nth: Counts outputs that have one record id.
@@ -258,7 +258,7 @@ class RunLedger:
             return
         blobs: Blobs = []
         packed = None if facts is None else pack(dict(facts), "lineage", blobs)
-        row = (self.id, record, uid, nth, step, status, time.time(), packed)
+        row = (step, record, nth, status, time.time(), packed)
         self.store.add("outputs", [(row, blobs)])
 
 

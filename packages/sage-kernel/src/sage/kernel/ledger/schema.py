@@ -52,18 +52,16 @@ SCHEMA: Final = (
         source INTEGER,           -- the call whose response was taken: nothing was paid
         flags INTEGER NOT NULL
     )""",
-    "CREATE INDEX IF NOT EXISTS calls_by_request ON calls (request, record)",
-    "CREATE INDEX IF NOT EXISTS calls_by_record ON calls (step, record)",
+    "CREATE INDEX IF NOT EXISTS calls_by_record ON calls (step, record, request)",
+    "CREATE INDEX IF NOT EXISTS calls_shared ON calls (request) WHERE flags & 4 <> 0",
     """CREATE TABLE IF NOT EXISTS outputs (
-        run TEXT NOT NULL,
+        step INTEGER NOT NULL,    -- the sink, or the step an item was lost in
         record TEXT NOT NULL,
-        uid TEXT NOT NULL,        -- the sink, or the step an item was lost in
         nth INTEGER NOT NULL,     -- of several outputs under one record id
-        step TEXT NOT NULL,       -- name of that step
         status TEXT NOT NULL,     -- ok, failed, dead_letter, skipped
         at REAL NOT NULL,         -- unix seconds
         facts BLOB,               -- packed
-        PRIMARY KEY (run, record, uid, nth)
+        PRIMARY KEY (step, record, nth)
     ) WITHOUT ROWID""",
 )
 
@@ -90,7 +88,7 @@ INSERTS: Final = {
         "source",
         "flags",
     ),
-    "outputs": ("run", "record", "uid", "nth", "step", "status", "at", "facts"),
+    "outputs": ("step", "record", "nth", "status", "at", "facts"),
 }
 """Columns of what the writer's thread inserts, per table."""
 

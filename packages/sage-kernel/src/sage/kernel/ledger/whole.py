@@ -20,6 +20,7 @@ from sage.kernel.ledger.calls import Attempt, Request, StepCalls, is_async
 from sage.kernel.ledger.current import CURRENT
 from sage.kernel.ledger.errors import LedgerMissError
 from sage.kernel.ledger.run import WHOLE_STEP
+from sage.kernel.ledger.writer import commit_async
 
 WHOLE_KINDS: Final = frozenset(("map", "flatmap", "filter", "route", "sink", "comap", "fallback"))
 """Kinds of steps that are called with one item and give what depends on it alone."""
@@ -50,7 +51,6 @@ def whole_step(calls: StepCalls, call: Callable[[Any], Any], config: Any) -> Cal
                 raise
             if not _is_whole(calls, attempt):
                 return result
-            from sage.kernel.ledger.writer import commit_async  # noqa: PLC0415 - imports asyncio
 
             latency = perf_counter() - clock
             row, blobs = calls.answered(asked, result, started, latency, WHOLE_STEP)
@@ -121,7 +121,6 @@ def whole_batch(
     if is_async(execute):
 
         async def record_async(items: list[Any]) -> list[Any]:
-            from sage.kernel.ledger.writer import commit_async  # noqa: PLC0415 - imports asyncio
 
             asked, known, missing = begin(items)
             started, clock = time.time(), perf_counter()
@@ -207,11 +206,11 @@ def _failed(
 
 def noting_sink(calls: StepCalls, call: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """A sink's ``call`` that also notes in the ledger that the item arrived."""
-    ledger, uid, step = calls.ledger, calls.uid, calls.context.operator
+    output = calls.ledger.output
 
     def note(item: Any) -> None:
         attempt = calls.attempt()
-        ledger.output(attempt.record, uid, step, "ok", facts_of(item), attempt.outputs)
+        output(calls.step, attempt.record, "ok", facts_of(item), attempt.outputs)
         attempt.outputs += 1
 
     if is_async(call):

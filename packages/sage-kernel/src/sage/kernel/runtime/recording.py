@@ -39,6 +39,7 @@ class Recording:
             makes_calls(node) or any(map(lends_itself, node.specs)) for node in graph.nodes.values()
         )
         self._versions: dict[int, str] = {}
+        self._calls: dict[str, StepCalls] = {}
 
     def attach(self, node: Node, context: RuntimeContext) -> None:
         """Let ``ctx.call`` of a step go through the ledger."""
@@ -47,7 +48,7 @@ class Recording:
             version = self._versions[node.id] = version_of(*(spec.target for spec in node.specs))
         cache = node.options.cache or "run"
         calls = StepCalls(self.ledger, context, version=version, cache=cache)
-        context._calls = calls
+        context._calls = self._calls[node.uid] = calls
         if context._services is not None:
             context._services = CarriedServices(context._services, calls)
 
@@ -85,13 +86,18 @@ class Recording:
     def lost(self, node: Node, record: str | None, status: str, error: BaseException) -> None:
         """Note that an item was given up in a step."""
         facts = {"error": f"{type(error).__name__}: {error}"[:500]}
-        self.ledger.output(record, node.uid, node.name, status, facts)
+        self._note(node.uid, record, status, facts)
 
     def failed(self, error: BaseException | None) -> None:
         """Note the item that made the job fail."""
         if isinstance(error, TaskFailedError) and error.item_id is not None:
             facts = {"error": str(error)[:500], "item": error.item}
-            self.ledger.output(error.item_id, error.uid, error.operator, "failed", facts)
+            self._note(error.uid, error.item_id, "failed", facts)
+
+    def _note(self, uid: str, record: str | None, status: str, facts: dict[str, Any]) -> None:
+        calls = self._calls.get(uid)
+        if calls is not None:
+            self.ledger.output(calls.step, record, status, facts)
 
 
 def open_job_ledger(job: Any, graph: StreamGraph) -> RunLedger:
