@@ -33,6 +33,7 @@ BENCHMARKS = {
     "failure": ("benchmarks.engine.failure", []),
     "main_job": ("benchmarks.rag.main_job", ["--questions", "100"]),
     "checkpoints": ("benchmarks.durability.checkpoints", ["--n", "2000000"]),
+    "ledger": ("benchmarks.durability.ledger", ["--calls", "1000"]),
     "limits": ("benchmarks.durability.limits", ["--seconds", "6"]),
     "first_token": ("benchmarks.rag.first_token", ["--questions", "10"]),
 }
