@@ -46,12 +46,13 @@ Blobs = list[tuple[bytes, bytes]]
 
 def digest_of(data: bytes) -> bytes:
     """The name of a piece."""
-    digest = blake2b(digest_size=DIGEST_SIZE)
-    if len(data) > LARGE:
-        digest.update(data)
-    else:  # in parts for which hashlib keeps the interpreter lock: to get it back takes longer
-        for at in range(0, len(data), PART):
-            digest.update(data[at : at + PART])
+    size = len(data)
+    if size <= PART or size > LARGE:
+        return blake2b(data, digest_size=DIGEST_SIZE).digest()
+    # In parts for which hashlib keeps the interpreter lock: to get it back takes longer.
+    digest = blake2b(data[:PART], digest_size=DIGEST_SIZE)
+    for at in range(PART, size, PART):
+        digest.update(data[at : at + PART])
     return digest.digest()
 
 
@@ -150,9 +151,14 @@ def _split(node: Any, blobs: Blobs, known: frozenset[type] = frozenset()) -> Any
             if type(key) is not str and not known:
                 raise _Foreign
             what = type(each)
-            if what in _SMALL or (what is str and len(each) < LONG):
+            if what in _SMALL:
                 continue
-            new = _split(each, blobs, known)
+            if what is str:
+                if len(each) < LONG:
+                    continue
+                new = _Ext(_LEAF, _store(_TEXT + each.encode(), blobs))
+            else:
+                new = _split(each, blobs, known)
             if new is not each:
                 if changed is None:
                     changed = dict(node)
@@ -162,9 +168,14 @@ def _split(node: Any, blobs: Blobs, known: frozenset[type] = frozenset()) -> Any
         elements: list[Any] = node
         for at, each in enumerate(node):
             what = type(each)
-            if what in _SMALL or (what is str and len(each) < LONG):
+            if what in _SMALL:
                 continue
-            new = _split(each, blobs, known)
+            if what is str:
+                if len(each) < LONG:
+                    continue
+                new = _Ext(_LEAF, _store(_TEXT + each.encode(), blobs))
+            else:
+                new = _split(each, blobs, known)
             if new is not each:
                 if elements is node:
                     elements = node[:]
