@@ -152,7 +152,7 @@ def test_what_comes_from_a_shared_cache_is_not_paid(tmp_path: Path, referee: Ref
     assert referee.summary()["calls"] == 0
     check_bill(again, referee)
     cost = again.cost("item")
-    assert (cost.total.calls, cost.total.hits, cost.total.cost) == (0, 300, 0)
+    assert (cost.total.calls, cost.total.hits, cost.total.cost) == (0, 300, Decimal(0))
     assert len(cost.lines) == 150
     assert texts_of(tmp_path / "answers.jsonl") == texts
     assert job.cost().total.cost > 0, "the run that paid keeps its cost"
@@ -201,7 +201,11 @@ def test_a_replay_of_a_thousand_items_calls_nobody(tmp_path: Path, referee: Refe
     assert referee.summary()["answered"] == 1000, "one step is computed anew"
     check_bill(shorter, referee)
     by_step = {line.key: line for line in shorter.cost().lines}
-    assert (by_step["first"].calls, by_step["first"].hits, by_step["first"].cost) == (0, 1000, 0)
+    assert (by_step["first"].calls, by_step["first"].hits, by_step["first"].cost) == (
+        0,
+        1000,
+        Decimal(0),
+    )
     assert (by_step["second"].calls, by_step["second"].hits) == (1000, 0)
     forked = (tmp_path / "forked" / "answers.jsonl").read_bytes()
     assert len(forked.splitlines()) == 1000
