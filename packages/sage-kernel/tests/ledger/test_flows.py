@@ -466,6 +466,18 @@ def test_what_the_ledger_cannot_record_is_refused(env: Env) -> None:
     with pytest.raises(GraphError, match="executor='process'"):
         pipeline.submit()
 
+    def hidden(step: Any, item: Any) -> Any:
+        return getattr(step.ctx, "call")(str, item)  # noqa: B009 - not seen at submit
+
+    class Hidden(MapFunction):  # type: ignore[type-arg]
+        def execute(self, item: Any) -> Any:
+            return hidden(self, item)
+
+    pipeline = env()
+    pipeline.from_collection([1]).map(Hidden, executor="process").sink(print)
+    with pytest.raises(TaskFailedError, match=r"cannot use ctx.call.*use executor='thread'"):
+        pipeline.submit().wait()
+
     pipeline = env()
     pipeline.stream_graph.config["lineage"] = False
     pipeline.from_collection([1]).map(Ask).sink(print)
