@@ -30,6 +30,7 @@ class ProcessTask(CountingTask):
             job_id=self.job.id,
             job_name=self.job.name,
             config=self.job.config,
+            recorded=self.job.recording is not None,
         )
 
     def workers_here(self) -> int:

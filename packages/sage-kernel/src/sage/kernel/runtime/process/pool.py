@@ -45,6 +45,7 @@ class ProcessPool:
             ``"flatmap"``.
         operator, uid, job_id, job_name, config: What the function's context says. Services cannot
             be reached from a worker: calling one raises a ``ServiceError`` that says so.
+        recorded: Whether the job has a ledger, which cannot be reached from a worker either.
 
     Raises:
         GraphError: The function cannot be sent to a process, or an argument is wrong.
@@ -61,6 +62,7 @@ class ProcessPool:
         job_id: str = "",
         job_name: str = "",
         config: Mapping[str, Any] | None = None,
+        recorded: bool = False,
     ) -> None:
         if kind not in KINDS:
             raise GraphError(
@@ -79,6 +81,7 @@ class ProcessPool:
             "job_id": job_id,
             "job_name": job_name,
             "parallelism": workers,
+            "recorded": recorded,
             "config": dict(config or {}),
         }
         self._shipped: list[bytes] = []

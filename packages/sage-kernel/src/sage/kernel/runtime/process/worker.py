@@ -209,7 +209,7 @@ def _context(extra: dict[str, Any]) -> RuntimeContext:
             service=name,
         )
 
-    return RuntimeContext(
+    context = RuntimeContext(
         job_id=extra["job_id"],
         job_name=extra["job_name"],
         operator=operator,
@@ -219,6 +219,22 @@ def _context(extra: dict[str, Any]) -> RuntimeContext:
         config=extra["config"],
         call_service=no_services,
     )
+    if extra["recorded"]:
+        context._calls = _NoCalls(operator)
+    return context
+
+
+class _NoCalls:
+    """In the place of a step's calls, in a job with a ledger."""
+
+    def __init__(self, operator: str) -> None:
+        self._operator = operator
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise JobError(
+            f"step {self._operator!r} runs with executor='process' and cannot use ctx.{name}: the "
+            "ledger of the job is in its own process; use executor='thread' for this step"
+        )
 
 
 def _close(function: Any) -> None:

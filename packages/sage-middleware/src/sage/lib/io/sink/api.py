@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import itertools
 import os
 import random
 import time
@@ -42,7 +41,10 @@ class APISink(SinkFunction[Any]):
 
     Every request has an ``Idempotency-Key``, the same for each try, so that an endpoint that knows
     it takes a batch once even when its answer was lost. With ``key`` it is made from the items'
-    keys; with ``batch_size`` 1 another run then sends the same, too.
+    keys; with ``batch_size`` 1 another run then sends the same, too. Without, it is made from the
+    records and bodies: a run that goes on after a crash (``env.enable_checkpoints``) sends an item
+    that was under way with the same one if it goes alone (``batch_size`` 1), and items that the
+    ledger has as taken not at all.
     Source: IETF draft-ietf-httpapi-idempotency-key-header.
 
     Example:
@@ -101,8 +103,6 @@ class APISink(SinkFunction[Any]):
         )
         self._sessions: LoopSessions | None = None
         self._batches: NaturalBatches | None = None
-        self._run = ""
-        self._numbers = itertools.count()
 
     def open(self, ctx: RuntimeContext) -> None:
         """Read the secrets; nothing is sent.
@@ -120,7 +120,7 @@ class APISink(SinkFunction[Any]):
         headers["Content-Type"] = "application/json"
         if settings.token is not None:
             headers["Authorization"] = f"Bearer {_secret(settings.token)}"
-        self._run = f"{ctx.job_id}/{ctx.uid}/{ctx.subtask}"
+        self._ctx = ctx
         timeout = aiohttp.ClientTimeout(total=settings.timeout)
         self._sessions = LoopSessions(
             lambda: aiohttp.ClientSession(headers=headers, timeout=timeout)
@@ -147,7 +147,7 @@ class APISink(SinkFunction[Any]):
 
     def _identity(self, item: Any) -> str:
         if self.config.key is None:
-            return ""
+            return str(self._ctx.uuid())
         value = to_dict(item)
         for name in self.config.key.split("."):
             value = value.get(name) if isinstance(value, Mapping) else None
@@ -164,10 +164,9 @@ class APISink(SinkFunction[Any]):
             body = b"{" + orjson.dumps(self.config.wrap) + b":" + body + b"}"
         headers = {}
         if self.config.idempotency_header:
-            names = [name for _, name in items]
-            if self.config.key is None:
-                names = [f"{self._run}/{next(self._numbers)}"]
-            digest = hashlib.blake2b(orjson.dumps(names), digest_size=16).hexdigest()
+            names = orjson.dumps([name for _, name in items])
+            named = names if self.config.key is not None else names + body
+            digest = hashlib.blake2b(named, digest_size=16).hexdigest()
             headers[self.config.idempotency_header] = digest
         attempt = 0
         while True:

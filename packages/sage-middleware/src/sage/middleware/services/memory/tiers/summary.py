@@ -12,10 +12,12 @@ import re
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Any, TypeAlias, TypeVar
 
 import attrs
 
+from sage.api.calls import CALLER
 from sage.common.config import Secret, structure_config
 from sage.common.errors import ConfigError
 from sage.middleware.services.memory.tiers.facts import content_words
@@ -128,11 +130,18 @@ class ModelSummariser:
                 "content": f"Earlier summary:\n{previous or '(none)'}\n\nNew turns:\n{said}",
             },
         ]
-        reply = _in_thread(
-            self._client.chat(
-                messages, model=self._settings.model, max_tokens=max_tokens, temperature=0
-            )
-        )
+        options: dict[str, Any] = {
+            "model": self._settings.model,
+            "max_tokens": max_tokens,
+            "temperature": 0,
+        }
+        caller = CALLER.get()
+        if caller is None:
+            reply = _in_thread(self._client.chat(messages, **options))
+        else:  # a step has called the service: the call is the step's
+            from sage.middleware.models.calls import call_chat  # noqa: PLC0415 - with a client
+
+            reply = _in_thread(call_chat(caller, self._client, messages, **options))
         text = reply.text.strip()
         return text[: self._tokenizer.cut(text, max_tokens)]
 
@@ -140,7 +149,7 @@ class ModelSummariser:
 def _in_thread(call: Coroutine[Any, Any, T]) -> T:
     # The caller may be on an event loop already, where asyncio.run cannot run.
     with ThreadPoolExecutor(1, thread_name_prefix="sage-summary") as pool:
-        return pool.submit(asyncio.run, call).result()
+        return pool.submit(copy_context().run, asyncio.run, call).result()
 
 
 def make_summariser(
