@@ -283,11 +283,12 @@ class StepCalls:
         return found
 
     def take(self, asked: Request, found: Recorded) -> Any:
-        """The value of a recorded response; noted in this run when it came from another one."""
+        """The value of a recorded response; noted as a call of its own when it was another's."""
         info = asked.info
         if info.kind != "clock":
             self.context.count("ledger_hits")
-        if found.run != self.ledger.id and self.ledger.mode != "replay":
+        other = found.shared or found.run != self.ledger.id
+        if other and self.ledger.mode != "replay":
             row = self._row(
                 asked, found.output, None, None, time.time(), 0.0, 0, None, found.id, found.flags
             )

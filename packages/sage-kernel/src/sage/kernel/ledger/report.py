@@ -30,7 +30,7 @@ class CostLine:
     Attributes:
         key: Name of the operator, model or item.
         calls: Calls that were made and answered.
-        hits: Calls whose response came from another run: nothing was paid.
+        hits: Calls whose response was that of another call: nothing was paid.
         failed: Calls that raised.
         retries: Failed attempts inside of calls.
         input_tokens, output_tokens, cached_tokens: Sums over what the providers counted.
@@ -302,13 +302,9 @@ def why(path: Path, run: str, record: str) -> Why:
 
 
 def money(amount: Decimal) -> str:
-    """An amount in USD without trailing zeros, never in scientific notation."""
-    text = format(amount, "f")
-    if "." in text:
-        text = text.rstrip("0")
-        whole, _, cents = text.partition(".")
-        text = f"{whole}.{cents.ljust(2, '0')}"
-    return text
+    """An amount in USD: all its decimals, at least two, never in scientific notation."""
+    whole, _, cents = format(amount, "f").partition(".")
+    return f"{whole}.{cents.rstrip('0').ljust(2, '0')}"
 
 
 _CALLS: Final = (

@@ -39,9 +39,10 @@ class Recorded:
         output: The packed response.
         value: The response.
         run: The run it was found in.
+        shared: Whether it is the response to an equal request of another record or run.
     """
 
-    __slots__ = ("flags", "id", "kind", "output", "run", "source", "value")
+    __slots__ = ("flags", "id", "kind", "output", "run", "shared", "source", "value")
 
     def __init__(self, row: tuple[Any, ...], value: Any, run: str) -> None:
         self.value = value
@@ -51,6 +52,7 @@ class Recorded:
         self.flags: int = row[3]
         self.source: int | None = row[4]
         self.run = run
+        self.shared = False
 
 
 class RunLedger:
@@ -215,7 +217,10 @@ class RunLedger:
             "(SELECT id FROM steps WHERE version = ?) ORDER BY id DESC LIMIT 1",
             (request, version),
         )
-        return self._recorded(rows[0], rows[0][-1], "another run") if rows else None
+        found = self._recorded(rows[0], rows[0][-1], "another run") if rows else None
+        if found is not None:
+            found.shared = True
+        return found
 
     def _recorded(self, row: tuple[Any, ...], run: str, step: str) -> Recorded | None:
         """A call with its response; ``None`` when that is damaged, so that it is made again.
