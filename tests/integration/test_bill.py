@@ -16,7 +16,6 @@ import pytest
 
 from sage.api import LocalEnvironment
 from sage.api.functions import MapFunction
-from sage.common.errors import TaskFailedError
 from sage.kernel.runtime.job import Job
 from sage.lib.io.sink import FileSink
 from sage.lib.io.source import FileSource
@@ -166,11 +165,6 @@ def test_equal_questions_of_one_run_are_paid_once(tmp_path: Path, referee: Refer
     check_bill(job, referee)
 
 
-@pytest.mark.xfail(
-    raises=TaskFailedError,
-    strict=True,
-    reason="a response taken from another record of the same run is not noted: a replay misses it",
-)
 def test_a_run_with_equal_questions_can_be_replayed(tmp_path: Path, referee: Referee) -> None:
     write_items(tmp_path / "items.jsonl", 60, different=40)
     job = pipeline(tmp_path, referee.url, cache="shared").submit().wait()
