@@ -348,11 +348,18 @@ def test_a_fork_takes_calls_of_the_parent_but_not_of_fresh_steps(
 def test_many_requests_in_one_call(open_: Open, make_step: Any) -> None:
     sent: list[list[str]] = []
 
-    def embed(texts: list[str]) -> list[int]:
-        sent.append(texts)
-        return [len(text) for text in texts]
+    class Vectors(list[int]):
+        pass
 
-    info = CallInfo(kind="embedding", model="m", usage=lambda _: CallUsage(10))
+    def embed(texts: list[str]) -> Vectors:
+        sent.append(texts)
+        return Vectors(len(text) for text in texts)
+
+    def used(response: Any) -> CallUsage:
+        assert isinstance(response, Vectors), "what the function returned, as it is"
+        return CallUsage(10)
+
+    info = CallInfo(kind="embedding", model="m", usage=used)
 
     def batch(step: Any, first: int, texts: list[str]) -> Any:
         CURRENT.set(Current(Lineage(), first, len(texts)))

@@ -130,7 +130,9 @@ def test_what_is_not_there(open_: Open, path: Path, tmp_path: Path) -> None:
 def test_the_last_word_about_an_item(open_: Open, make_step: Any, path: Path) -> None:
     run = open_()
     step = make_step(run, "sink").calls.step
-    run.output(step, "source:1", "failed", {"error": "no"})
+    middle = make_step(run, "middle").calls.step
+    run.output(middle, "source:1", "failed", {"error": "no"})
+    run.output(middle, "source:1", "dead_letter", {"error": "lost here"}, nth=1)
     run.output(step, "source:1", "ok", {"item": "1"})
     changed = make_step(run, "sink", version="w").calls.step
     assert changed != step
@@ -138,9 +140,10 @@ def test_the_last_word_about_an_item(open_: Open, make_step: Any, path: Path) ->
     run.output(changed, "source:1", "ok", {"item": "another"}, nth=1)
     run.output(changed, None, "ok", {})
     found = report.outputs(path, run.id)
-    assert [(o.record, o.status, o.facts["item"]) for o in found] == [
-        ("source:1", "ok", "one"),
-        ("source:1", "ok", "another"),
+    assert [(o.step, o.status, o.facts.get("item")) for o in found] == [
+        ("middle", "dead_letter", None),
+        ("sink", "ok", "one"),
+        ("sink", "ok", "another"),
     ]
     assert report.outputs(path, run.id, "failed") == []
 

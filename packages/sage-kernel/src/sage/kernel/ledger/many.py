@@ -127,15 +127,15 @@ def _requests(
 
 
 def _answered(
-    calls: StepCalls, made: list[Request], values: Any, started: float, latency: float
+    calls: StepCalls, made: list[Request], returned: Any, started: float, latency: float
 ) -> Rows:
-    values = list(values)
+    values = list(returned)
     if len(values) != len(made):
         raise JobError(
             f"step {calls.context.operator!r}: the function of call_many returned {len(values)} "
             f"responses for {len(made)} requests"
         )
-    parts = share_out(made[0].info.usage(values), [one.size for one in made])
+    parts = share_out(made[0].info.usage(returned), [one.size for one in made])
     return [
         calls.answered(one, value, started, latency, usage=part)
         for one, value, part in zip(made, values, parts, strict=True)

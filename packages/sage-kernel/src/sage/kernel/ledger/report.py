@@ -239,6 +239,8 @@ def cost(path: Path, run: str, by: str = "operator") -> CostReport:
 def outputs(path: Path, run: str, status: str | None = None) -> list[OutputFacts]:
     """The items that reached a sink or were lost, oldest first.
 
+    An item that made the run fail, and that the run then got through with, is not lost.
+
     Raises:
         NotFoundError: There is no such ledger or run.
     """
@@ -248,6 +250,10 @@ def outputs(path: Path, run: str, status: str | None = None) -> list[OutputFacts
             f"{_OUTPUTS} WHERE steps.run = ? ORDER BY outputs.at, outputs.record", (run,)
         )
         last = {(row[0], row[2], row[6]): row for row in rows}  # of changed code the last
+        ends = {row[0]: row[4] for row in rows}
+        for key, row in list(last.items()):
+            if row[3] == "failed" and ends[row[0]] > row[4]:  # the run went on with the item
+                del last[key]
         return [_output(row, ledger) for row in last.values() if status is None or row[3] == status]
 
 

@@ -306,15 +306,15 @@ def _step(graph: StreamGraph, name: str) -> Node:
 
 
 def _roots(path: Path, run: str, where: str) -> frozenset[str]:
-    """The source records that ``where`` names; the last thing noted of a record counts."""
+    """The source records that ``where`` names."""
     key, _, value = where.partition("=")
     if key not in ("status", "record") or not value:
         raise JobError(f"fork: where must be 'status=...' or 'record=ID,ID', got {where!r}")
     if key == "record":
         return frozenset(root_of(each.strip()) for each in value.split(","))
     wanted = LOST if value == "failed" else (value,)
-    last = {output.record: output.status for output in report.outputs(path, run)}
-    roots = frozenset(root_of(record) for record, status in last.items() if status in wanted)
+    found = report.outputs(path, run)
+    roots = frozenset(root_of(output.record) for output in found if output.status in wanted)
     if not roots:
         raise JobError(f"fork: no item of run {run!r} has {where}")
     return roots
