@@ -121,7 +121,7 @@ class StepOptions:
         num_cpus, num_gpus: Resources for the Ray runner.
         effect: Whether the step has effects outside (``None``: as its class says).
         cache: Where the responses to its calls may come from, with a ledger: ``"run"`` (this run,
-            the default), ``"shared"`` (any run), ``"off"`` (every call is made).
+            the default), ``"shared"`` (those of steps that share, in any run), ``"off"`` (none).
         type: Explicit output type, for callables without annotations.
     """
 
