@@ -90,9 +90,13 @@ class RuntimeContext:
         subtask: Index of this subtask, ``0 <= subtask < parallelism``.
         parallelism: Number of subtasks of the step.
         key: Key of the current item after ``key_by``, else ``None``.
+        epoch: Number of the last checkpoint the step has passed, 0 before the first: what it writes
+            from now on is no part of that checkpoint. ``None`` without fault tolerance.
         config: The environment's configuration.
         restored: Whether the run goes on from a checkpoint: ``open`` then must not begin anew what
             ``restore`` will bring back, such as an output file.
+        takes_part: Whether the step writes to what is rolled back with the checkpoints; a
+            checkpoint then waits for its calls in flight.
         uses_state: Whether the step has asked for state.
     """
 
@@ -107,6 +111,7 @@ class RuntimeContext:
         "_stopping",
         "_timers",
         "config",
+        "epoch",
         "job_id",
         "job_name",
         "key",
@@ -114,6 +119,7 @@ class RuntimeContext:
         "parallelism",
         "restored",
         "subtask",
+        "takes_part",
         "uid",
         "uses_state",
     )
@@ -151,6 +157,8 @@ class RuntimeContext:
         self._calls: Any = None
         self.uses_state = False
         self.restored = False
+        self.takes_part = False
+        self.epoch: int | None = None
         self._operator_state: dict[str, OperatorState] = {}
         self._restored_state: dict[str, Any] = {}
 

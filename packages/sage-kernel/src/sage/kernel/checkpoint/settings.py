@@ -69,6 +69,8 @@ class FaultTolerance:
         savepoint: Start from this savepoint instead of a checkpoint.
         allow_dropped: Start although the savepoint or checkpoint holds state that no step of the
             graph takes; it is dropped.
+        roll_back: With ``savepoint``: what the savepoint's run has written since then to what takes
+            part in checkpoints, such as memory, is taken back. That run cannot go on then.
     """
 
     store: Path = attrs.field(factory=lambda: state_dir() / "runs")
@@ -87,6 +89,7 @@ class FaultTolerance:
     restart: Restart = attrs.field(factory=Restart)
     savepoint: Path | None = None
     allow_dropped: bool = False
+    roll_back: bool = False
 
     @property
     def ledger_path(self) -> Path:
@@ -113,4 +116,9 @@ def fault_tolerance(config: Mapping[str, Any]) -> FaultTolerance | None:
             f"fault_tolerance must be a mapping such as {{'interval': 10}} or true, got {given!r}"
         )
     settings = structure_config(given, FaultTolerance, name="fault_tolerance")
+    if settings.roll_back and settings.savepoint is None:
+        raise ConfigError(
+            "fault_tolerance: roll_back is about a savepoint to start from: set savepoint too, or "
+            "leave roll_back out (a run that goes on always takes its own writes back)"
+        )
     return attrs.evolve(settings, store=settings.store.expanduser().absolute())

@@ -210,7 +210,7 @@ class AsyncTask(Task):
             return False
         what, facts = come
         if what == BARRIER:
-            if self._busy and (self.letters or self._keeps_state()):
+            if self._busy and not self.may_overtake(facts[0].id):
                 self._draining = facts[0].id
             else:
                 self._answer(facts[0].id)
@@ -238,11 +238,6 @@ class AsyncTask(Task):
         entries = [*self._pending.entries(), *self._local]
         records = [(at, lineage, offset, [v]) for _, at, v, (lineage, offset) in entries]
         return self.save_pending(records)
-
-    def _keeps_state(self) -> bool:
-        from sage.kernel.runtime.snapshots import keeps_state  # noqa: PLC0415 - with checkpoints
-
-        return keeps_state(self.functions)
 
     def _save_functions(self) -> dict[str, bytes]:
         from sage.kernel.runtime.snapshots import save_functions  # noqa: PLC0415 - as above

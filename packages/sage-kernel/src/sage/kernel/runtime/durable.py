@@ -6,20 +6,23 @@ Predecessor: ``sage.kernel.runtime.local.submit``; successor: ``sage.kernel.chec
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from importlib.metadata import version
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from sage.api.context import RuntimeContext
 from sage.common.errors import GraphError, JobError
 from sage.kernel.checkpoint.coordinator import Coordinator
 from sage.kernel.checkpoint.restarts import RestartPolicy
-from sage.kernel.checkpoint.runs import FINISHED, Run, open_run
+from sage.kernel.checkpoint.runs import FINISHED, Run, open_run, replace_run
 from sage.kernel.checkpoint.settings import FaultTolerance, fault_tolerance
 from sage.kernel.checkpoint.store import Checkpoint, CheckpointInfo, CheckpointStore, open_savepoint
 from sage.kernel.compiler.model import ExecutionGraph
 from sage.kernel.graph.model import StreamGraph
+from sage.kernel.runtime.partaking import PartakingServices, roll_back
 from sage.kernel.runtime.snapshots import Saved, restore_records
 from sage.kernel.runtime.task import Task
 from sage.kernel.state.annotations import check_annotation
@@ -49,6 +52,7 @@ class Durable:
         self._plan = plan
         self._restarts = RestartPolicy(settings.restart)
         self._started = 0.0
+        self._began = False
         try:
             self._store = CheckpointStore(
                 self.run.checkpoints, keep=settings.keep, durability=settings.durability
@@ -115,6 +119,38 @@ class Durable:
                 "allow_dropped=True to go on without it"
             )
         self.restored = checkpoint.id
+
+    def _epoch(self) -> int:
+        """Number of the checkpoint of this run that the tasks go on from, 0 without one."""
+        checkpoint = self._checkpoint
+        if checkpoint is None or checkpoint.facts.get("run") != self.run.id:
+            return 0
+        return checkpoint.id
+
+    def attach(
+        self, context: RuntimeContext, services: Any, lock: AbstractContextManager[Any]
+    ) -> None:
+        """Let what a step writes outside of the job be known by its epoch."""
+        context.epoch = self._epoch()
+        if services is not None:
+            context._services = PartakingServices(services, context, lock)
+
+    def roll_back(self, tasks: Iterable[Task], services: Any) -> None:
+        """Take what was written outside of the job back to where the tasks go on from.
+
+        Called when the services have started and before the tasks run.
+
+        Raises:
+            JobError: The run that the savepoint is from is being executed.
+        """
+        tasks, checkpoint = list(tasks), self._checkpoint
+        if self.run.resumed or self._began:
+            roll_back(tasks, services, self.run.id, self._epoch())
+        elif checkpoint is not None and self.settings.roll_back:
+            run = str(checkpoint.facts.get("run"))
+            replace_run(self.settings.store, run, self.run.id)
+            roll_back(tasks, services, run, checkpoint.id)
+        self._began = True
 
     def _facts(self, tasks: Mapping[int, list[Task]]) -> Mapping[str, Any]:
         steps = {}

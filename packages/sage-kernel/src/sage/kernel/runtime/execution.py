@@ -56,6 +56,8 @@ class Execution:
         self._wake = threading.Event()
         self._idle = threading.Condition()
         self._durable = durable
+        self.taking_part = threading.Lock()
+        """Held while a step begins to write what is rolled back, and while a barrier overtakes."""
         self.checkpoints: Coordinator | None = None
         self.recording: Any = None
         """The run's ledger as the steps see it, where there is one."""
@@ -210,6 +212,8 @@ class Execution:
             stopping=lambda: bool(self.stop_flag),
             record_id=record_id,
         )
+        if self._durable is not None:
+            self._durable.attach(context, self._services, self.taking_part)
         if "context_key" in self._plan.flags[node.id] or node.kind == "process":
             from sage.kernel.state.backend import StateBackend  # noqa: PLC0415
 
@@ -407,6 +411,7 @@ class Execution:
         try:
             self._durable.reload()
             tasks = self.rebuild()
+            self._durable.roll_back(tasks, self._services)
         except Exception as error:  # noqa: BLE001 - the job boundary
             self._error = error
             return False

@@ -264,7 +264,7 @@ class PooledTask(Task):
             with self._turn:
                 while self._opened < self.segment.width and not self._exhausted:
                     self._turn.wait()  # the state of a function begins with its open()
-                drain = bool(self.letters) or self._keeps_state()
+                drain = not self.may_overtake(facts[0].id)
                 while drain and self._working and self._failed is None:
                     self._turn.wait()
                 parts = self._save_pending()
@@ -281,11 +281,6 @@ class PooledTask(Task):
             lineage, offset = source if source is not None else (None, 0)
             taken.append((at, lineage, offset, items))
         return self.save_pending(taken)
-
-    def _keeps_state(self) -> bool:
-        from sage.kernel.runtime.snapshots import keeps_state  # noqa: PLC0415 - with checkpoints
-
-        return any(keeps_state(functions) for functions in self.all_functions)
 
     def _save_functions(self, nth: int) -> dict[str, bytes]:
         from sage.kernel.runtime.snapshots import save_functions  # noqa: PLC0415 - as above

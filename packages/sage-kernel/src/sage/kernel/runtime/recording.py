@@ -180,7 +180,7 @@ def is_effect(node: Node, spec: FunctionSpec) -> bool:
 
 def _takes_part(spec: FunctionSpec) -> bool:
     """Whether a sink commits with the checkpoints, which then is what makes it exactly-once."""
-    return hasattr(spec.target, "snapshot")
+    return hasattr(spec.target, "snapshot") or hasattr(spec.target, "roll_back")
 
 
 def _config_of(spec: FunctionSpec) -> Any:

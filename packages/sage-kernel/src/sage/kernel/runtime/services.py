@@ -202,6 +202,21 @@ class ServiceRegistry:
         state = "has been stopped" if self._stopped else "has not started yet"
         raise ServiceError(f"service {name!r} {state}", service=name)
 
+    def takes_part(self, name: str) -> bool:
+        """Whether what a service has written is rolled back with the checkpoints of the job."""
+        return callable(getattr(self._instances.get(name), "roll_back", None))
+
+    def roll_back(self, run: str, checkpoint: int) -> None:
+        """Tell the services that take part how far the job goes back, before its tasks run.
+
+        Args:
+            run: The run.
+            checkpoint: Writes of the run since this checkpoint are taken back; 0: all.
+        """
+        for name in self._instances:
+            if self.takes_part(name):
+                self.call(name, run, checkpoint, method="roll_back")
+
     def __contains__(self, name: object) -> bool:
         return name in self._targets
 

@@ -150,8 +150,17 @@ def has_state(instance: Any) -> bool:
 def keeps_state(functions: Functions) -> bool:
     """Whether calls in flight may change state that a snapshot would save half-way."""
     return any(
-        has_state(instance) for instances in functions.instances.values() for instance in instances
-    ) or any(context._operator_state for context in functions.contexts.values())
+        has_state(instance) or takes_part(instance)
+        for instances in functions.instances.values()
+        for instance in instances
+    ) or any(
+        context._operator_state or context.takes_part for context in functions.contexts.values()
+    )
+
+
+def takes_part(instance: Any) -> bool:
+    """Whether a function has ``roll_back``: what it wrote is taken back to a checkpoint."""
+    return callable(getattr(instance, "roll_back", None)) and has_life_cycle(instance)
 
 
 def save_records(node: Node, ids: list[str] | None, values: list[Any]) -> bytes:

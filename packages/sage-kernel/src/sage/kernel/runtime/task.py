@@ -296,8 +296,34 @@ class Task:
             for channel in channels:
                 channel.mark(barrier)
 
+    def may_overtake(self, checkpoint: int) -> bool:
+        """Whether a barrier may pass while calls are in flight.
+
+        If so, what these calls write from here on counts as written after the checkpoint, like the
+        records they work on, which will be worked on again.
+        """
+        if self.letters or self.keeps_state():
+            return False
+        with self.job.taking_part:
+            if self.keeps_state():
+                return False
+            self._begin_epoch(checkpoint)
+        return True
+
+    def keeps_state(self) -> bool:
+        """Whether calls in flight may change what a checkpoint would save, or take back, half."""
+        from sage.kernel.runtime.snapshots import keeps_state  # noqa: PLC0415 - with checkpoints
+
+        return any(keeps_state(functions) for functions in self.all_functions)
+
+    def _begin_epoch(self, checkpoint: int) -> None:
+        for functions in self.all_functions:
+            for context in functions.contexts.values():
+                context.epoch = checkpoint
+
     def answer(self, checkpoint: int, parts: dict[str, bytes]) -> None:
         """The task has saved ``parts``: pass the barrier on and say so."""
+        self._begin_epoch(checkpoint)
         self.forward(checkpoint)
         if self.loop_log is not None:
             self.loop_log.begin(checkpoint, parts)

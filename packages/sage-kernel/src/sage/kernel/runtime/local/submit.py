@@ -75,6 +75,8 @@ def submit_local(
         tasks = job.rebuild()
         if services is not None:
             services.start()
+        if durable is not None:
+            durable.roll_back(tasks, services)
         track(job)
         job.start(tasks, services)
     except BaseException as error:
