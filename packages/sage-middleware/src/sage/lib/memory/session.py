@@ -26,8 +26,8 @@ class SessionMemory(MapFunction[Any, Any]):
     Before the generator it sees questions: the query gets ``metadata["history"]``, a tuple of
     ``{"role", "content"}`` mappings with what was said before (a summary first, if there is one),
     and the question becomes a turn. After the generator it sees answers: the answer becomes a turn
-    and is handed on unchanged. A pipeline has one before and one after. An item that is run again
-    by the same job adds no second turn.
+    and is handed on unchanged. A pipeline has one before and one after. An item that is tried again
+    adds no second turn, and the turns of a session go back with the checkpoints of the job.
 
     Example:
         >>> stream.map(SessionMemory).map(ChatPromptor).map(OpenAIGenerator).map(SessionMemory)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,6 +26,9 @@ class MemoryWrite(MapFunction[Any, Any]):
     Long-term memory has a gate: duplicates are refreshed; secrets and echoes of what the session
     has just recalled are refused. What became of the writes is counted as ``memory_inserted``,
     ``memory_refreshed`` and ``memory_refused`` in the metrics of the step.
+
+    What it writes goes back with the checkpoints of the job. In a collection a text has an id made
+    of the run, the step and the record: an item that is tried again replaces what it wrote.
 
     Example:
         >>> stream.map(MemoryWrite, {"what": "answer", "scope_field": "user"})
@@ -80,11 +84,13 @@ class MemoryWrite(MapFunction[Any, Any]):
         settings = self.config
         session = name_in(item, self.ctx, settings.session_field, settings.session)
         metadata = {**settings.metadata, **self._picked(item)}
-        for source, text in texts_of(item, settings.what):
+        for nth, (source, text) in enumerate(texts_of(item, settings.what)):
             origin = origin_of(self.ctx, item, session, source)
             if settings.collection is not None:
                 known = {f"_{key}": value for key, value in origin.items() if value is not None}
-                self._memory.insert(settings.collection, text, {**metadata, **known})
+                self._memory.upsert(
+                    settings.collection, text, {**metadata, **known}, self._row_id(nth)
+                )
                 self.ctx.count("memory_inserted")
                 continue
             written = self._memory.remember(
@@ -95,6 +101,13 @@ class MemoryWrite(MapFunction[Any, Any]):
             )
             self.ctx.count(f"memory_{written['status']}")
         return item
+
+    def _row_id(self, nth: int) -> str | None:
+        record = self.ctx.record_id
+        if record is None:
+            return None
+        name = "\0".join((self.ctx.job_id, self.ctx.uid, record, str(nth)))
+        return hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
     def _picked(self, item: Any) -> Mapping[str, Any]:
         known = metadata_of(item)

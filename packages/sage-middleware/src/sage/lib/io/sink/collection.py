@@ -33,6 +33,9 @@ class CollectionSink(SinkFunction[Any]):
     Items are written in batches that form by themselves while the batch before is being embedded;
     the step option ``concurrency`` bounds how many items wait.
 
+    In a job with checkpoints, what was written after the checkpoint that the job goes on from is
+    taken back first, also what it replaced or deleted.
+
     A passage keeps its place: ``start``, ``end`` and ``parent_id`` are among its metadata, and
     retrievers give them back.
 
@@ -67,6 +70,7 @@ class CollectionSink(SinkFunction[Any]):
         super().__init__(config, **overrides)
         self._manager: Any = None
         self._collection: Any = None
+        self._journal: Any = None
         self._batches: NaturalBatches | None = None
 
     def open(self, ctx: RuntimeContext) -> None:
@@ -76,6 +80,7 @@ class CollectionSink(SinkFunction[Any]):
             ConfigError: It is no vector collection.
             EmbeddingMismatchError: It was made with another embedding model.
         """
+        from sage.middleware.services.memory.journal import Journal  # noqa: PLC0415 - NumPy
         from sage.middleware.services.memory.memory_manager import (  # noqa: PLC0415 - NumPy
             MemoryManager,
         )
@@ -107,6 +112,7 @@ class CollectionSink(SinkFunction[Any]):
         except BaseException:
             self._manager.close()
             raise
+        self._journal = Journal(self._manager)
         self._batches = NaturalBatches(self._send, size=settings.batch_size)
 
     async def execute(self, item: Any) -> None:
@@ -130,6 +136,17 @@ class CollectionSink(SinkFunction[Any]):
             as_document(each) for each in (item if isinstance(item, list | tuple) else (item,))
         )
         await self._batches.deliver((self._source(documents), documents))
+
+    def roll_back(self, run: str, checkpoint: int) -> None:
+        """Take back what a run has written since a checkpoint; before the step opens."""
+        from sage.middleware.services.memory.journal import Journal  # noqa: PLC0415 - NumPy
+        from sage.middleware.services.memory.memory_manager import (  # noqa: PLC0415 - NumPy
+            MemoryManager,
+        )
+        from sage.middleware.services.memory.rollback import roll_back  # noqa: PLC0415 - NumPy
+
+        with MemoryManager(self.config.data_dir) as manager:
+            roll_back(manager, Journal(manager), run, checkpoint)
 
     def close(self) -> None:
         """Close the collection."""
@@ -161,6 +178,7 @@ class CollectionSink(SinkFunction[Any]):
         # The last one wins where an id comes twice in a batch.
         new = {document.id: document for _, documents in items for document in documents}
         if new:
+            self._note({document.id: document.text for document in new.values()})
             self._collection.upsert(
                 [document.text for document in new.values()],
                 [_metadata(document) for document in new.values()],
@@ -174,7 +192,11 @@ class CollectionSink(SinkFunction[Any]):
             rows = self._collection.scan({self.config.replace_by: source})
             old = [row["id"] for row in rows if row["id"] not in kept]
             if old:
+                self._note(dict.fromkeys(old))
                 self.ctx.count("deleted", self._collection.delete(old, missing_ok=True))
+
+    def _note(self, after: dict[str, str | None]) -> None:
+        self._journal.rows(self._collection, after, self.ctx)
 
 
 def _metadata(document: Document) -> dict[str, Any]:

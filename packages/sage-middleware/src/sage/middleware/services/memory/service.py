@@ -17,10 +17,12 @@ import attrs
 
 from sage.api.service import BaseService
 from sage.common.config import structure_config
+from sage.middleware.services.memory import journaled
 from sage.middleware.services.memory.errors import (
     CollectionExistsError,
     InvalidInputError,
 )
+from sage.middleware.services.memory.journal import Journal
 from sage.middleware.services.memory.memory_manager import MemoryManager
 from sage.middleware.services.memory.settings import MemoryConfig
 from sage.middleware.services.memory.tiers.echo import RecallLog
@@ -273,8 +275,13 @@ class MemoryService(BaseService):
         vector: Any = None,
     ) -> str:
         """Add one row to a ``VDB`` collection; its id."""
-        made: str = self.collection(collection).insert(text, metadata, id, vector=vector)
-        return made
+        return self.insert_many(
+            collection,
+            [text],
+            None if metadata is None else [metadata],
+            None if id is None else [id],
+            vectors=None if vector is None else [vector],
+        )[0]
 
     def insert_many(
         self,
@@ -286,23 +293,21 @@ class MemoryService(BaseService):
         vectors: Any = None,
     ) -> list[str]:
         """Add rows, all or none; their ids."""
-        made: list[str] = self.collection(collection).insert_many(
-            texts, metadatas, ids, vectors=vectors
+        return journaled.insert_many(
+            self.journal, self.collection(collection), texts, metadatas, ids, vectors=vectors
         )
-        return made
 
     def upsert(self, collection: str, *args: Any, **options: Any) -> list[str]:
         """Add rows or replace those whose id is there; as ``upsert`` of the collection."""
-        made: list[str] = self.collection(collection).upsert(*args, **options)
-        return made
+        return journaled.upsert(self.journal, self.collection(collection), *args, **options)
 
     def update(self, collection: str, *args: Any, **options: Any) -> Any:
         """Change one row; as ``update`` of the collection."""
-        return self.collection(collection).update(*args, **options)
+        return journaled.update(self.journal, self.collection(collection), *args, **options)
 
     def delete(self, collection: str, *args: Any, **options: Any) -> Any:
         """Delete rows, keys or nodes; as ``delete`` of the collection."""
-        return self.collection(collection).delete(*args, **options)
+        return journaled.delete(self.journal, self.collection(collection), *args, **options)
 
     def get(self, collection: str, *args: Any, **options: Any) -> Any:
         """Rows by id, or a value by key; as ``get`` of the collection."""
@@ -310,7 +315,7 @@ class MemoryService(BaseService):
 
     def put(self, collection: str, key: str, value: Any, ttl: float | None = None) -> None:
         """Set a key of a ``KV`` collection; ``ttl`` in seconds."""
-        self.collection(collection).put(key, value, ttl)
+        journaled.put(self.journal, self.collection(collection), key, value, ttl)
 
     def count(self, collection: str, *args: Any, **options: Any) -> int:
         """How many rows match, or how many keys begin so; as ``count`` of the collection."""
@@ -365,8 +370,7 @@ class MemoryService(BaseService):
         """Delete so that nothing is left on disk; as ``forget`` of the collection."""
         if collection == self.config.long_term.collection:
             return self.long_term.forget(*args, **options)
-        count: int = self.collection(collection).forget(*args, **options)
-        return count
+        return journaled.forget(self.journal, self.collection(collection), *args, **options)
 
     def process(self, query: str, collection: str | None = None, **options: Any) -> list[Hit]:
         """What ``call_service("memory_service", query)`` does: ``retrieve``, or ``recall``."""
@@ -384,7 +388,7 @@ class MemoryService(BaseService):
     @property
     def tasks(self) -> TaskMemory:
         """The task tier."""
-        return self._part("tasks", lambda: TaskMemory(self._tiers()))  # type: ignore[no-any-return]
+        return self._part("tasks", lambda: TaskMemory(self._tiers(), self.journal))  # type: ignore[no-any-return]
 
     @property
     def long_term(self) -> LongTermMemory:
@@ -504,6 +508,32 @@ class MemoryService(BaseService):
         promoted, cleared = self.tasks.end(task, keep if promote else None)
         return {"promoted": promoted, "cleared": cleared}
 
+    # -- checkpoints -----------------------------------------------------------------------------
+
+    @property
+    def journal(self) -> Journal:
+        """What steps of jobs with checkpoints replaced."""
+        made: Journal = self._part(
+            "journal",
+            lambda: Journal(
+                self.manager, durability=self.config.durability, keep=self.config.keep_undo
+            ),
+        )
+        return made
+
+    def roll_back(self, run: str, checkpoint: int) -> int:
+        """Undo what a run has written since a checkpoint; 0: all of it. The engine calls this.
+
+        Returns:
+            How many changes there were.
+        """
+        from sage.middleware.services.memory.rollback import roll_back  # noqa: PLC0415 - NumPy
+
+        count = roll_back(self.manager, self.journal, run, checkpoint)
+        with self._lock:
+            self._parts.clear()  # they know what was recalled
+        return count
+
     # -- inside ----------------------------------------------------------------------------------
 
     def _part(self, name: str, make: Callable[[], Any]) -> Any:
@@ -532,12 +562,13 @@ class MemoryService(BaseService):
             ),
             summary_tokens=settings.summary_tokens,
             ttl=settings.ttl,
+            journal=self.journal,
         )
 
     def _recall_log(self) -> RecallLog:
         settings = self.config.session
         made: RecallLog = self._part(
-            "log", lambda: RecallLog(self._tiers(), settings.recall_log, settings.ttl)
+            "log", lambda: RecallLog(self._tiers(), settings.recall_log, settings.ttl, self.journal)
         )
         return made
 
@@ -551,6 +582,7 @@ class MemoryService(BaseService):
             echo_threshold=settings.echo_threshold,
             refuse_secrets=settings.refuse_secrets,
             mode=settings.mode,
+            journal=self.journal,
         )
 
     def __repr__(self) -> str:

@@ -98,6 +98,8 @@ class MemoryConfig:
         session: The short-term tier.
         long_term: The long-term tier.
         tiers: The ``KV`` collection that holds sessions, tasks and the recall log.
+        keep_undo: Seconds for which is kept what a job with checkpoints replaced: within that time
+            memory goes back with a job that goes on, or starts from a savepoint.
     """
 
     data_dir: str | None = None
@@ -107,3 +109,4 @@ class MemoryConfig:
     session: SessionSettings = attrs.field(factory=SessionSettings)
     long_term: LongTermSettings = attrs.field(factory=LongTermSettings)
     tiers: str = "tiers"
+    keep_undo: float = attrs.field(default=30 * 86400.0, validator=attrs.validators.gt(0.0))

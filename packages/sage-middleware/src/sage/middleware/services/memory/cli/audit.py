@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import orjson
 
+from sage.middleware.services.memory.kv.keys import key_of
 from sage.middleware.services.memory.tiers.facts import facts_agree
-from sage.middleware.services.memory.tiers.provenance import key_of
 from sage.middleware.services.memory.tiers.sensitive import find_secret
 
 PROBLEMS = ("secret", "duplicate", "near-duplicate", "no provenance")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote, unquote
 
 from sage.middleware.services.memory.errors import InvalidInputError
 
@@ -39,3 +40,13 @@ def key_range(prefix: str) -> tuple[str, str | None]:
     if _SURROGATES[0] <= after <= _SURROGATES[1]:
         after = _SURROGATES[1] + 1
     return prefix, head[:-1] + chr(after)
+
+
+def key_of(*parts: str) -> str:
+    """A key made of parts; no part can reach into another's range."""
+    return "/".join(quote(str(part), safe="") for part in parts)
+
+
+def last_part(key: str) -> str:
+    """The last part of such a key."""
+    return unquote(key.rpartition("/")[2])

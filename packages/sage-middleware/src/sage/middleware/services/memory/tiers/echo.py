@@ -15,9 +15,13 @@ from typing import Any
 import attrs
 
 from sage.middleware.search.text import tokenize
-from sage.middleware.services.memory.memory_collection.kv_collection import KVMemoryCollection
+from sage.middleware.services.memory.journal import Journal
+from sage.middleware.services.memory.kv.keys import key_of, last_part
+from sage.middleware.services.memory.memory_collection.kv_collection import (
+    ABSENT,
+    KVMemoryCollection,
+)
 from sage.middleware.services.memory.tiers.facts import content_words, states_more, unstamped
-from sage.middleware.services.memory.tiers.provenance import key_of, last_part
 
 _ROOT = "recalled"
 _SESSIONS = 256
@@ -43,11 +47,17 @@ class RecallLog:
         collection: Where the log is kept.
         size: Memories per session; the ones seen longest ago go first.
         ttl: Seconds until an entry is forgotten.
+        journal: Where changes are noted, to be undone with the checkpoints of a job.
     """
 
     def __init__(
-        self, collection: KVMemoryCollection, size: int = 256, ttl: float | None = None
+        self,
+        collection: KVMemoryCollection,
+        size: int = 256,
+        ttl: float | None = None,
+        journal: Journal | None = None,
     ) -> None:
+        self._journal = journal
         self._kv = collection
         self._size = size
         self._ttl = ttl
@@ -62,18 +72,21 @@ class RecallLog:
             seen = self._seen(session)
             now = time.time()
             batch = self._kv.batch()
+            changed: dict[str, Any] = {}
             for memory in memories:
-                batch.put(
-                    key_of(_ROOT, session, memory["id"]),
-                    {"text": memory["text"], "at": now},
-                    self._ttl,
-                )
+                key = key_of(_ROOT, session, memory["id"])
+                changed[key] = {"text": memory["text"], "at": now}
+                batch.put(key, changed[key], self._ttl)
                 seen.pop(memory["id"], None)  # the newest is last
                 seen[memory["id"]] = _Seen.of(memory["text"])
             while len(seen) > self._size:
                 oldest = next(iter(seen))
                 del seen[oldest]
-                batch.delete(key_of(_ROOT, session, oldest))
+                key = key_of(_ROOT, session, oldest)
+                changed[key] = ABSENT
+                batch.delete(key)
+            if self._journal is not None:
+                self._journal.keys(self._kv, changed)
             batch.commit()
 
     def echoed(self, session: str, text: str) -> tuple[float, str | None]:
@@ -124,7 +137,10 @@ class RecallLog:
         """Forget what a session has seen."""
         with self._lock:
             self._cache.pop(session, None)
-            self._kv.delete_prefix(f"{key_of(_ROOT, session)}/")
+            prefix = f"{key_of(_ROOT, session)}/"
+            if self._journal is not None:
+                self._journal.keys(self._kv, dict.fromkeys(self._kv.keys(prefix), ABSENT))
+            self._kv.delete_prefix(prefix)
 
     def _seen(self, session: str) -> dict[str, _Seen]:
         prefix = f"{key_of(_ROOT, session)}/"

@@ -20,13 +20,15 @@ from sage.middleware.services.memory.errors import (
     InvalidInputError,
     RowNotFoundError,
 )
+from sage.middleware.services.memory.journal import Journal
+from sage.middleware.services.memory.kv.keys import key_of
 from sage.middleware.services.memory.memory_collection.kv_collection import (
     ABSENT,
     KVMemoryCollection,
 )
 from sage.middleware.services.memory.tiers.echo import RecallLog, shingles_of
 from sage.middleware.services.memory.tiers.facts import facts_agree
-from sage.middleware.services.memory.tiers.provenance import Provenance, check_metadata, key_of
+from sage.middleware.services.memory.tiers.provenance import Provenance, check_metadata
 from sage.middleware.services.memory.tiers.sensitive import find_secret
 from sage.middleware.services.memory.vdb.filters import Where, matches, parse
 
@@ -69,6 +71,7 @@ class LongTermMemory:
         echo_threshold: Share of a text that was just recalled, from which it is an echo.
         refuse_secrets: Whether texts that hold secrets are refused.
         mode: How entries are searched; the collection's own way if ``None``.
+        journal: Where changes are noted, to be undone with the checkpoints of a job.
     """
 
     def __init__(
@@ -81,8 +84,10 @@ class LongTermMemory:
         echo_threshold: float = 0.6,
         refuse_secrets: bool = True,
         mode: str | None = None,
+        journal: Journal | None = None,
     ) -> None:
         self._entries = collection
+        self._journal = journal
         self._kv = tiers
         self._log = log
         self._duplicate = duplicate_threshold
@@ -133,6 +138,7 @@ class LongTermMemory:
             free, known = self._known(text, scope, start)
             if known is None:
                 fields = self._fields(text, scope, origin, now, start, valid_to)
+                self._note({free: text})
                 try:
                     self._entries.insert(text, {**user, **fields}, free)
                 except DuplicateIdError:
@@ -149,6 +155,7 @@ class LongTermMemory:
     def _begin_earlier(self, entry: str, start: float) -> None:
         row = self._entries.get(entry)
         if row is not None and row["metadata"].get("_valid_from", start) > start:
+            self._note({entry: row["text"]})
             self._entries.update(entry, metadata={"_valid_from": start}, merge=True)
 
     def supersede(
@@ -182,6 +189,7 @@ class LongTermMemory:
             fields = self._fields(
                 text, before.get("_scope"), Provenance.of(provenance), now, moment, None
             )
+            self._note({old: row["text"], new: text})
             self._entries.upsert(
                 [row["text"], text],
                 [
@@ -201,7 +209,8 @@ class LongTermMemory:
         """
         moment = time.time() if at is None else float(at)
         with self._lock:
-            self._open_entry(entry, moment)
+            row = self._open_entry(entry, moment)
+            self._note({entry: row["text"]})
             self._entries.update(entry, metadata={"_valid_to": moment}, merge=True)
 
     # -- reading ---------------------------------------------------------------------------------
@@ -296,6 +305,9 @@ class LongTermMemory:
             count: int = self._entries.forget(ids=chosen)
             self._log.forget(chosen)
             self._kv.forget([key_of(_USE, entry) for entry in chosen])
+            if self._journal is not None:
+                self._journal.forget(self._entries.name, chosen)
+                self._journal.forget(self._kv.name, chosen)
         return count
 
     # -- the gate --------------------------------------------------------------------------------
@@ -402,12 +414,21 @@ class LongTermMemory:
             )
         return row
 
+    def _note(self, after: Mapping[str, str | None]) -> None:
+        if self._journal is not None:
+            self._journal.rows(self._entries, after)
+
     def _used(self, entry: str, kind: str, now: float) -> None:
+        key = key_of(_USE, entry)
+
         def count(stored: Any) -> dict[str, Any]:
             counts = {} if stored is ABSENT else dict(stored)
-            return {**counts, kind: counts.get(kind, 0) + 1, f"last_{kind}": now}
+            number, last = counts.get(kind, 0) + 1, counts.get(f"last_{kind}")
+            if self._journal is not None:
+                self._journal.use(self._kv.name, key, kind, number, last)
+            return {**counts, kind: number, f"last_{kind}": now}
 
-        self._kv.update(key_of(_USE, entry), count)
+        self._kv.update(key, count)
 
 
 def _digest(text: str) -> str:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote, unquote
 
 import attrs
 
@@ -81,13 +80,3 @@ def check_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
             "provenance and validity"
         )
     return given
-
-
-def key_of(*parts: str) -> str:
-    """A key of the tiers' collection; no part can reach into another's range."""
-    return "/".join(quote(str(part), safe="") for part in parts)
-
-
-def last_part(key: str) -> str:
-    """The last part of such a key."""
-    return unquote(key.rpartition("/")[2])

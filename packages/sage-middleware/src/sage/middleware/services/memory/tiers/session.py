@@ -9,11 +9,13 @@ from typing import Any
 import attrs
 
 from sage.middleware.services.memory.errors import InvalidInputError
+from sage.middleware.services.memory.journal import Journal, writer
+from sage.middleware.services.memory.kv.keys import key_of, last_part
 from sage.middleware.services.memory.memory_collection.kv_collection import (
     ABSENT,
     KVMemoryCollection,
 )
-from sage.middleware.services.memory.tiers.provenance import Provenance, key_of, last_part
+from sage.middleware.services.memory.tiers.provenance import Provenance
 from sage.middleware.services.memory.tiers.summary import Summariser
 from sage.middleware.tokens.tokenizer import Tokenizer
 
@@ -107,6 +109,7 @@ class SessionMemory:
         summariser: Makes summaries of turns that leave; ``None`` drops them.
         summary_tokens: Budget of the summary; default: a quarter of ``max_tokens``.
         ttl: Seconds after the last turn until a session is gone.
+        journal: Where changes are noted, to be undone with the checkpoints of a job.
     """
 
     def __init__(
@@ -118,8 +121,10 @@ class SessionMemory:
         summariser: Summariser | None = None,
         summary_tokens: int | None = None,
         ttl: float | None = None,
+        journal: Journal | None = None,
     ) -> None:
         self._kv = collection
+        self._journal = journal
         self._tokenizer = tokenizer
         self._budget = max_tokens
         self._summariser = summariser
@@ -175,7 +180,11 @@ class SessionMemory:
             made.append(turn)
             turns = [*state["turns"], attrs.asdict(turn)]
             state = {**state, "next": number + 1, "turns": turns}
-            return state if self._summariser else self._dropped(state)
+            new = state if self._summariser else self._dropped(state)
+            if self._journal is not None:
+                gone = turns[: len(turns) - len(new["turns"])]
+                self._journal.turn(self._kv.name, key_of(_ROOT, session), turns[-1], gone)
+            return new
 
         self._update(session, append)
         if self._summariser is not None:
@@ -225,7 +234,12 @@ class SessionMemory:
 
     def clear(self, session: str) -> bool:
         """Forget a session; whether it was there."""
-        return self._kv.delete(key_of(_ROOT, session))
+        key = key_of(_ROOT, session)
+        if self._journal is not None:
+            self._journal.keys(self._kv, {key: ABSENT})
+            if writer() is None:  # nobody goes back to it
+                self._journal.forget(self._kv.name, [key])
+        return self._kv.delete(key)
 
     # -- inside ----------------------------------------------------------------------------------
 
@@ -293,6 +307,10 @@ class SessionMemory:
             done[:] = [same]
             if not same:
                 return stored
+            if self._journal is not None:
+                key = key_of(_ROOT, session)
+                left = state["turns"][: len(gone)]
+                self._journal.summary(self._kv.name, key, state["summary"], attrs.asdict(new), left)
             return {**state, "turns": state["turns"][len(gone) :], "summary": attrs.asdict(new)}
 
         self._update(session, swap)

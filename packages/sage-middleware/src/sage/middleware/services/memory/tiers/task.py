@@ -7,11 +7,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from sage.middleware.services.memory.errors import InvalidInputError
+from sage.middleware.services.memory.journal import Journal
+from sage.middleware.services.memory.kv.keys import key_of, last_part
 from sage.middleware.services.memory.memory_collection.kv_collection import (
     ABSENT,
     KVMemoryCollection,
 )
-from sage.middleware.services.memory.tiers.provenance import Provenance, key_of, last_part
+from sage.middleware.services.memory.tiers.provenance import Provenance
 
 _ROOT = "task"
 _VALUE = "value"
@@ -20,14 +22,20 @@ _COUNT = "count"
 
 
 class TaskMemory:
-    """Values by key and notes in order, each task by itself, in a ``KV`` collection."""
+    """Values by key and notes in order, each task by itself, in a ``KV`` collection.
 
-    def __init__(self, collection: KVMemoryCollection) -> None:
+    Args:
+        collection: Where they are kept.
+        journal: Where changes are noted, to be undone with the checkpoints of a job.
+    """
+
+    def __init__(self, collection: KVMemoryCollection, journal: Journal | None = None) -> None:
         self._kv = collection
+        self._journal = journal
 
     def set(self, task: str, key: str, value: Any) -> None:
         """Keep a value; see ``KVMemoryCollection`` for what can be one."""
-        self._kv.put(key_of(_ROOT, _task(task), _VALUE, key), value)
+        self._put(key_of(_ROOT, _task(task), _VALUE, key), value)
 
     def get(self, task: str, key: str, default: Any = None) -> Any:
         """A value, or ``default``."""
@@ -49,10 +57,16 @@ class TaskMemory:
         if not isinstance(text, str) or not text.strip():
             raise InvalidInputError(f"a note is {text!r}; expected text")
         origin = Provenance.of(provenance).to_fields()
-        number = self._kv.update(
-            key_of(_ROOT, _task(task), _COUNT), lambda n: 1 if n is ABSENT else n + 1
-        )
-        self._kv.put(
+        counter = key_of(_ROOT, _task(task), _COUNT)
+
+        def next_number(stored: Any) -> int:
+            after = 1 if stored is ABSENT else int(stored) + 1
+            if self._journal is not None:
+                self._journal.keys(self._kv, {counter: after}, {counter: stored})
+            return after
+
+        number = self._kv.update(counter, next_number)
+        self._put(
             key_of(_ROOT, task, _NOTE, f"{number:012d}"),
             {
                 "number": number,
@@ -85,7 +99,15 @@ class TaskMemory:
             What ``promote`` returned for each note, and how many entries were forgotten.
         """
         promoted = [promote(note) for note in self.notes(task)] if promote is not None else []
-        return promoted, self._kv.delete_prefix(f"{key_of(_ROOT, _task(task))}/")
+        prefix = f"{key_of(_ROOT, _task(task))}/"
+        if self._journal is not None:
+            self._journal.keys(self._kv, dict.fromkeys(self._kv.keys(prefix), ABSENT))
+        return promoted, self._kv.delete_prefix(prefix)
+
+    def _put(self, key: str, value: Any) -> None:
+        if self._journal is not None:
+            self._journal.keys(self._kv, {key: value})
+        self._kv.put(key, value)
 
 
 def _task(task: str) -> str:
