@@ -294,6 +294,28 @@ def test_keys_and_graphs_work_through_the_client(client: MemoryClient, tmp_path:
     assert len(graph) == 2
 
 
+def test_a_batch_over_the_network_happens_whole_or_not_at_all(client: MemoryClient) -> None:
+    kv = client.create_collection("kv", "KV")
+    kv.put("gone", 1)
+    with kv.batch() as batch:
+        batch.put("a", {"x": None}).put("b", 2, ttl=3600).delete("gone").delete("never there")
+        assert len(batch) == 4
+        assert "a" not in kv
+    assert dict(kv.scan()) == {"a": {"x": None}, "b": 2}
+    assert 3500 < kv.ttl("b") <= 3600
+    half = kv.batch()
+    with pytest.raises(ZeroDivisionError), half:
+        half.put("a", 1 / len(half))
+    assert not len(half)
+    with pytest.raises(InvalidInputError, match="ttl"), kv.batch() as bad:
+        bad.put("c", 1, ttl=-1)
+    for wrong in (["drop", "a"], ["put", "a"], ["put", 3, 1], "put", ["put", "a", 1, -1]):
+        with pytest.raises(InvalidInputError):
+            kv._call("batch", [["put", "a", "half"], wrong])
+    assert kv["a"] == {"x": None}
+    kv.batch().commit()  # nothing to do
+
+
 def test_a_graph_is_that_of_the_local_collection(client: MemoryClient, tmp_path: Path) -> None:
     local = GraphMemoryCollection.create(tmp_path, name="g")
     remote = client.create_collection("g", "Graph")
@@ -333,7 +355,7 @@ def test_the_remote_collections_have_what_the_local_ones_have(
 ) -> None:
     """All public names but those of the files on this machine."""
     files = {"clear", "connect", "create", "destroy", "path", "finish_forgetting", "use_model"}
-    local_only = {"VDB": {"settings"}, "KV": {"batch"}, "Graph": set()}
+    local_only = {"VDB": {"settings"}, "KV": set(), "Graph": set()}
     with MemoryManager(tmp_path) as manager:
         for kind, extra in local_only.items():
             local = manager.create_collection(kind, kind)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from typing import Any, Final
 
@@ -21,8 +22,8 @@ ABSENT_MARK: Final = {"$absent": True}
 _PAIRS: Final = "$pairs"
 
 _KV = """
-    put get delete compare_and_set ttl put_many get_many delete_many delete_prefix scan keys count
-    purge_expired search retrieve forget
+    put get delete compare_and_set ttl put_many get_many delete_many delete_prefix batch scan keys
+    count purge_expired search retrieve forget
 """
 _GRAPH = """
     add_node add_nodes upsert_node remove_node remove_nodes add_edge add_edges upsert_edge
@@ -51,6 +52,9 @@ def call(collection: Any, method: str, args: Sequence[Any], kwargs: Mapping[str,
             f"{', '.join(here) or 'none: its rows have routes of their own'}"
         )
     graph = collection.backend_type == "Graph"
+    if method == "batch":
+        function = partial(_apply_batch, collection)
+    result: Any
     plain = [_given(value, graph) for value in args]
     try:
         result = function(*plain, **{key: _given(value, graph) for key, value in kwargs.items()})
@@ -67,6 +71,23 @@ def call(collection: Any, method: str, args: Sequence[Any], kwargs: Mapping[str,
     if graph and method == "pagerank":
         return with_pairs(result)
     return ABSENT_MARK if result is ABSENT else result
+
+
+def _apply_batch(collection: Any, changes: Sequence[Any]) -> int:
+    """Do ``["put", key, value, ttl]`` and ``["delete", key]``, all or none; how many there were."""
+    with collection.batch() as batch:
+        for change in changes:
+            match change:
+                case ["put", key, value, *ttl] if len(ttl) < 2:
+                    batch.put(key, value, *ttl)
+                case ["delete", key]:
+                    batch.delete(key)
+                case _:
+                    raise InvalidInputError(
+                        f"a change of a batch is {change!r}; expected ['put', key, value], "
+                        "['put', key, value, ttl] or ['delete', key]"
+                    )
+        return len(batch)
 
 
 def with_pairs(mapping: Mapping[Any, Any]) -> dict[str, Any]:

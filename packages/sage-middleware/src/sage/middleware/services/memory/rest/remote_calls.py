@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 from sage.middleware.services.memory.errors import (
     CollectionLockedError,
     RowNotFoundError,
 )
+from sage.middleware.services.memory.kv.batch import Collected, check_ttl
+from sage.middleware.services.memory.kv.keys import check_key
 from sage.middleware.services.memory.memory_collection.kv_collection import ABSENT
 from sage.middleware.services.memory.rest.calls import ABSENT_MARK
 from sage.middleware.services.memory.rest.remote_vdb import RemoteBase
@@ -28,6 +30,24 @@ class RemoteCalls(RemoteBase):
         }
         result = self._ask("POST", "call", body=body)["result"]
         return ABSENT if result == ABSENT_MARK else result
+
+
+class RemoteBatch(Collected[list[Any]]):
+    """Puts and deletes that happen together, sent as one request.
+
+    Reading from the collection meanwhile does not see them yet.
+    """
+
+    def put(self, key: str, value: Any, ttl: float | None = None) -> Self:
+        """Set a key; ``ttl`` in seconds, from the moment the batch is applied."""
+        check_ttl(ttl, 0.0)
+        self._changes.append(["put", check_key(key), value, ttl])
+        return self
+
+    def delete(self, key: str) -> Self:
+        """Remove a key, if it is there."""
+        self._changes.append(["delete", check_key(key)])
+        return self
 
 
 class RemoteKVCollection(RemoteCalls):
@@ -99,6 +119,10 @@ class RemoteKVCollection(RemoteCalls):
     def delete_prefix(self, prefix: str) -> int:
         """Remove all keys that begin with ``prefix``; how many."""
         return int(self._call("delete_prefix", prefix))
+
+    def batch(self) -> RemoteBatch:
+        """Puts and deletes that happen together: ``with kv.batch() as b: b.put(...)``."""
+        return RemoteBatch(lambda changes: self._call("batch", changes))
 
     def scan(
         self, prefix: str = "", *, limit: int | None = None, after: str | None = None
