@@ -13,7 +13,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import attrs
 
@@ -80,14 +80,28 @@ def serve(app: Any, address: Address, ready: Callable[[str], object]) -> None:
         ServiceError: It cannot be bound.
     """
     server, listener, url = prepare(app, address)
-    # uvicorn raises the signal again when it has ended: then the handlers in place here act.
-    before = signal.signal(signal.SIGTERM, _terminate)
+    came: list[int] = []
+
+    def stop(number: int, frame: object) -> None:
+        # Raising here could happen inside of a finalizer or an import, where exceptions are
+        # swallowed: the signal would be lost, and the server would go on.
+        came.append(number)
+        server.should_exit = True
+
+    # uvicorn has handlers of its own while it serves, and raises the signal again when it has
+    # ended; these are for the time before, from the moment that others are told of the server.
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         ready(url)  # the socket listens already: connections wait until they are accepted
         server.run(sockets=[listener])
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
         listener.close()
+    if signal.SIGTERM in came:
+        raise SystemExit(128 + signal.SIGTERM)
+    if came:
+        raise KeyboardInterrupt
 
 
 @contextlib.contextmanager
@@ -171,7 +185,3 @@ def listen(address: Address) -> tuple[socket.socket, str]:
     scheme = "http" if address.certfile is None else "https"
     host = f"[{address.host.strip('[]')}]" if family == socket.AF_INET6 else address.host
     return listener, f"{scheme}://{host}:{listener.getsockname()[1]}"
-
-
-def _terminate(number: int, frame: object) -> NoReturn:
-    raise SystemExit(128 + number)
