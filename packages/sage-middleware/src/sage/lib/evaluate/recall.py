@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import attrs
-
-from sage.lib.evaluate.judgements import grades_of, ranking_of
-from sage.lib.evaluate.metric import PassageMetric, Scores
+from sage.lib.evaluate.metric import RankingMetric
 from sage.lib.evaluate.ranking import recall
-from sage.lib.types import Answer
 
 
-class RecallEvaluate(PassageMetric):
+class RecallEvaluate(RankingMetric):
     """Adds the score ``recall@k`` in ``[0, 1]``: share of the relevant found in the first ``k``.
 
     ``None`` when the question has no relevant document. Equal to ``R@k`` of ir-measures.
@@ -21,21 +15,5 @@ class RecallEvaluate(PassageMetric):
         >>> stream.map(RecallEvaluate, {"k": 10})
     """
 
-    @attrs.frozen(kw_only=True)
-    class Config:
-        """Settings.
-
-        Attributes:
-            k: How many passages count.
-        """
-
-        k: int = attrs.field(default=10, validator=attrs.validators.ge(1))
-
-    def __init__(self, config: Any = None, **overrides: Any) -> None:
-        super().__init__(config, **overrides)
-        self.metrics = (f"recall@{self.config.k}",)
-
-    def score(self, answer: Answer) -> Scores:
-        grades = grades_of(answer.query)
-        ranking = ranking_of(answer.passages, grades)
-        return {self.metrics[0]: recall(ranking, grades, self.config.k)}
+    label = "recall"
+    measure = staticmethod(recall)
