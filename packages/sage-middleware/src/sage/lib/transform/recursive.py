@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import attrs
 
-from sage.lib.adapt import as_document
-from sage.lib.contracts import DocumentLike, TransformFunction
 from sage.lib.transform.sentence import sentences
 from sage.lib.transform.spans import (
     UNITS,
     Measure,
     Span,
-    check_sizes,
     cut_words,
+    ends_of,
     pack,
-    passages,
     split_after,
     trim,
 )
-from sage.lib.types import Document
+from sage.lib.transform.splitter import Splitter
 
 SENTENCE = "sentence"
 DEFAULT_SEPARATORS = ("\n\n", "\n", SENTENCE)
 
 
-class RecursiveSplitter(TransformFunction):
+class RecursiveSplitter(Splitter):
     """Cuts a document at paragraphs; what is too long at lines, then sentences, then words.
 
     The pieces are joined, in order, up to ``chunk_size``, so a passage holds whole paragraphs where
@@ -60,37 +56,12 @@ class RecursiveSplitter(TransformFunction):
             validator=attrs.validators.deep_iterable(attrs.validators.min_len(1)),
         )
 
-    def __init__(self, config: Any = None, **overrides: Any) -> None:
-        super().__init__(config, **overrides)
-        check_sizes(self.config.chunk_size, self.config.overlap)
-        self._measure: Measure | None = None
+    def measure(self) -> Measure:
+        return Measure(self.config.unit, self.config.tokenizer)
 
-    def open(self, ctx: Any) -> None:
-        """Load the tokenizer.
-
-        Raises:
-            ConfigError: No tokenizer has that name.
-            MissingExtraError: Its package is not installed.
-        """
-        self._load()
-
-    def execute(self, item: DocumentLike) -> Iterator[Document]:
-        """Yield the passages of one document.
-
-        Raises:
-            ItemError: The item has no text.
-        """
-        document = as_document(item)
-        measure = self._measure or self._load()
-        settings = self.config
-        atoms = list(self._atoms(document.text, 0, len(document.text), 0, measure))
-        yield from passages(
-            document, pack(document.text, atoms, settings.chunk_size, settings.overlap, measure)
-        )
-
-    def _load(self) -> Measure:
-        self._measure = Measure(self.config.unit, self.config.tokenizer)
-        return self._measure
+    def spans(self, text: str, measure: Measure) -> Iterator[Span]:
+        atoms = list(self._atoms(text, 0, len(text), 0, measure))
+        return pack(text, atoms, self.config.chunk_size, self.config.overlap, measure)
 
     def _atoms(
         self, text: str, start: int, end: int, level: int, measure: Measure
@@ -115,11 +86,4 @@ def _split(text: str, start: int, end: int, separator: str) -> list[Span]:
     if separator == SENTENCE:
         piece = text[start:end]
         return [(start + s, start + e) for s, e in sentences(piece)]
-    return split_after(text, start, end, _ends(text, separator, start, end))
-
-
-def _ends(text: str, separator: str, start: int, end: int) -> Iterator[int]:
-    at = text.find(separator, start, end)
-    while at >= 0:
-        yield at + len(separator)
-        at = text.find(separator, at + len(separator), end)
+    return split_after(text, start, end, ends_of(text, separator, start, end))

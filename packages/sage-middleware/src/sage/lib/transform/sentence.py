@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any
 
 import attrs
 
-from sage.lib.adapt import as_document
-from sage.lib.contracts import DocumentLike, TransformFunction
 from sage.lib.transform.spans import (
     UNITS,
     Measure,
     Span,
-    check_sizes,
-    cut_words,
+    cut_long,
     pack,
-    passages,
     split_after,
-    trim,
 )
-from sage.lib.types import Document
+from sage.lib.transform.splitter import Splitter
 
 # Latin sentences end before white space, Chinese and Japanese ones anywhere; a blank line ends one.
 _END = re.compile(
@@ -44,12 +38,7 @@ def sentences(text: str) -> list[Span]:
     A full stop after an initial or a common abbreviation ends none, and neither does one before a
     lower-case letter.
     """
-    found = []
-    for start, end in split_after(text, 0, len(text), _ends(text)):
-        bare = trim(text, start, end)
-        if bare is not None:
-            found.append(bare)
-    return found
+    return split_after(text, 0, len(text), _ends(text))
 
 
 def _ends(text: str) -> Iterator[int]:
@@ -62,7 +51,7 @@ def _ends(text: str) -> Iterator[int]:
         yield match.end()
 
 
-class SentenceSplitter(TransformFunction):
+class SentenceSplitter(Splitter):
     """Cuts a document into passages of whole sentences, joined up to ``chunk_size``.
 
     A sentence that is longer than that is cut at words. ``start`` and ``end`` are characters:
@@ -88,37 +77,10 @@ class SentenceSplitter(TransformFunction):
         unit: str = attrs.field(default="characters", validator=attrs.validators.in_(UNITS))
         tokenizer: str = "simple"
 
-    def __init__(self, config: Any = None, **overrides: Any) -> None:
-        super().__init__(config, **overrides)
-        check_sizes(self.config.chunk_size, self.config.overlap)
-        self._measure: Measure | None = None
+    def measure(self) -> Measure:
+        return Measure(self.config.unit, self.config.tokenizer)
 
-    def open(self, ctx: Any) -> None:
-        """Load the tokenizer.
-
-        Raises:
-            ConfigError: No tokenizer has that name.
-            MissingExtraError: Its package is not installed.
-        """
-        self._load()
-
-    def execute(self, item: DocumentLike) -> Iterator[Document]:
-        """Yield the passages of one document.
-
-        Raises:
-            ItemError: The item has no text.
-        """
-        document = as_document(item)
-        measure = self._measure or self._load()
-        text, size = document.text, self.config.chunk_size
-        atoms: list[Span] = []
-        for start, end in sentences(text):
-            if measure.fits(text, start, end, size):
-                atoms.append((start, end))
-            else:
-                atoms += cut_words(text, start, end, size, 0, measure)
-        yield from passages(document, pack(text, atoms, size, self.config.overlap, measure))
-
-    def _load(self) -> Measure:
-        self._measure = Measure(self.config.unit, self.config.tokenizer)
-        return self._measure
+    def spans(self, text: str, measure: Measure) -> Iterator[Span]:
+        size = self.config.chunk_size
+        atoms = cut_long(text, sentences(text), size, measure)
+        return pack(text, atoms, size, self.config.overlap, measure)

@@ -175,15 +175,37 @@ def pack(
 
 
 def split_after(text: str, start: int, end: int, ends: Iterable[int]) -> list[Span]:
-    """Contiguous spans of ``[start, end)`` that end at ``ends`` (ascending)."""
+    """The pieces of ``[start, end)`` that end at ``ends`` (ascending).
+
+    White space at their ends is left out, and so are pieces of nothing else.
+    """
     spans = []
-    for at in ends:
-        if start < at < end:
-            spans.append((start, at))
+    for at in (*ends, end):
+        if start < at <= end:
+            bare = trim(text, start, at)
+            if bare is not None:
+                spans.append(bare)
             start = at
-    if start < end:
-        spans.append((start, end))
     return spans
+
+
+def ends_of(text: str, mark: str, start: int, end: int) -> Iterator[int]:
+    """Where the occurrences of ``mark`` in ``[start, end)`` end."""
+    at = text.find(mark, start, end)
+    while at >= 0:
+        yield at + len(mark)
+        at = text.find(mark, at + len(mark), end)
+
+
+def cut_long(text: str, spans: Iterable[Span], limit: int, measure: Measure) -> list[Span]:
+    """The spans, those longer than ``limit`` cut at words."""
+    fitting: list[Span] = []
+    for start, end in spans:
+        if measure.fits(text, start, end, limit):
+            fitting.append((start, end))
+        else:
+            fitting += cut_words(text, start, end, limit, 0, measure)
+    return fitting
 
 
 def passages(document: Document, spans: Iterable[Span]) -> Iterator[Document]:
