@@ -17,23 +17,53 @@ Entries = Iterable[tuple[Any, Any]]
 """Keys, each with what a state has for it."""
 
 
-class MemoryValueState:
+class MemoryState:
+    """What the kinds of state have in common: ``data``, with one entry for each key."""
+
+    __slots__ = ("_ctx", "data")
+
+    def __init__(self, ctx: RuntimeContext) -> None:
+        self._ctx = ctx
+        self.data: dict[Any, Any] = {}
+
+    def clear(self) -> None:
+        """Forget what the current key has."""
+        self.data.pop(self._ctx.key, None)
+
+    def sweep(self, now: float) -> int:
+        """Remove what has expired; nothing does here."""
+        return 0
+
+    def keys(self) -> Iterator[Any]:
+        """Keys that have state."""
+        return iter(self.data)
+
+    def entries(self) -> Entries:
+        """Every key and what it has, for a snapshot."""
+        return self.data.items()
+
+    def load(self, entries: Entries) -> None:
+        """Replace the state by the entries of a snapshot."""
+        self.data.clear()
+        self.data.update(entries)
+
+
+class MemoryValueState(MemoryState):
     """One value per key.
 
     A default made by a factory (or a list, dict or set, which each key gets a copy of) is stored at
     its first read, so that changing it in place works.
     """
 
-    __slots__ = ("_ctx", "_default", "_factory", "before", "data", "held")
+    __slots__ = ("_default", "_factory", "before", "held")
 
     kind = "value"
 
     def __init__(self, ctx: RuntimeContext, default: Any) -> None:
-        self._ctx = ctx
+        super().__init__(ctx)
         self._default = default
         self._factory = value_factory(default)
         self.held = self.before = default
-        self.data: dict[Any, Any] = {}
 
     @property
     def value(self) -> Any:
@@ -62,27 +92,6 @@ class MemoryValueState:
     def can_be_held(self) -> bool:
         """Whether reading the default stores nothing."""
         return self._factory is None
-
-    def clear(self) -> None:
-        """Forget the value of the current key."""
-        self.data.pop(self._ctx.key, None)
-
-    def sweep(self, now: float) -> int:
-        """Remove what has expired; nothing does here."""
-        return 0
-
-    def keys(self) -> Iterator[Any]:
-        """Keys that have state."""
-        return iter(self.data)
-
-    def entries(self) -> Entries:
-        """Every key and its value, for a snapshot."""
-        return self.data.items()
-
-    def load(self, entries: Entries) -> None:
-        """Replace the state by the entries of a snapshot."""
-        self.data.clear()
-        self.data.update(entries)
 
 
 class HeldValueState(MemoryValueState):
@@ -128,16 +137,13 @@ class HeldValueState(MemoryValueState):
         self.held = self.before = self.data.get(self._ctx.key, self._default)
 
 
-class MemoryListState:
+class MemoryListState(MemoryState):
     """A list per key."""
 
-    __slots__ = ("_ctx", "data")
+    __slots__ = ()
 
     kind = "list"
-
-    def __init__(self, ctx: RuntimeContext) -> None:
-        self._ctx = ctx
-        self.data: dict[Any, list[Any]] = {}
+    data: dict[Any, list[Any]]
 
     def append(self, item: Any) -> None:
         """Add to the list of the current key."""
@@ -157,38 +163,14 @@ class MemoryListState:
             check_hashable(self._ctx)
             raise
 
-    def clear(self) -> None:
-        """Forget the list of the current key."""
-        self.data.pop(self._ctx.key, None)
 
-    def sweep(self, now: float) -> int:
-        """Remove what has expired; nothing does here."""
-        return 0
-
-    def keys(self) -> Iterator[Any]:
-        """Keys that have state."""
-        return iter(self.data)
-
-    def entries(self) -> Entries:
-        """Every key and its list, for a snapshot."""
-        return self.data.items()
-
-    def load(self, entries: Entries) -> None:
-        """Replace the state by the entries of a snapshot."""
-        self.data.clear()
-        self.data.update(entries)
-
-
-class MemoryMapState:
+class MemoryMapState(MemoryState):
     """A mapping per key."""
 
-    __slots__ = ("_ctx", "data")
+    __slots__ = ()
 
     kind = "map"
-
-    def __init__(self, ctx: RuntimeContext) -> None:
-        self._ctx = ctx
-        self.data: dict[Any, dict[Any, Any]] = {}
+    data: dict[Any, dict[Any, Any]]
 
     def _fields(self) -> dict[Any, Any] | None:
         try:
@@ -221,24 +203,3 @@ class MemoryMapState:
     def items(self) -> Iterator[tuple[Any, Any]]:
         """``(field, value)`` of the current key, as they were at the call."""
         return iter(list((self._fields() or {}).items()))
-
-    def clear(self) -> None:
-        """Forget all fields of the current key."""
-        self.data.pop(self._ctx.key, None)
-
-    def sweep(self, now: float) -> int:
-        """Remove what has expired; nothing does here."""
-        return 0
-
-    def keys(self) -> Iterator[Any]:
-        """Keys that have state."""
-        return iter(self.data)
-
-    def entries(self) -> Entries:
-        """Every key and its fields, for a snapshot."""
-        return self.data.items()
-
-    def load(self, entries: Entries) -> None:
-        """Replace the state by the entries of a snapshot."""
-        self.data.clear()
-        self.data.update(entries)
