@@ -8,6 +8,18 @@ from typing import Annotated
 
 import typer
 
+from sage.apps.evaluation.options import (
+    Answerable,
+    BertModel,
+    Concurrency,
+    DataDir,
+    Judge,
+    KeepGoing,
+    Limit,
+    Metrics,
+    Scope,
+    Seed,
+)
 from sage.common.cli.output import (
     ExitCode,
     JsonOption,
@@ -39,18 +51,10 @@ def run_command(
             show_default=False,
         ),
     ],
-    metrics: Annotated[
-        list[str] | None,
-        typer.Option(help="Comma-separated; default: what the data set allows."),
-    ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first N questions.")] = None,
-    answerable: Annotated[
-        bool, typer.Option("--answerable", help="Only questions with reference answers.")
-    ] = False,
-    scope: Annotated[
-        str | None,
-        typer.Option(help="Key of questions and documents; search only where both agree."),
-    ] = None,
+    metrics: Metrics = None,
+    limit: Limit = None,
+    answerable: Answerable = False,
+    scope: Scope = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the run; default: eval/PIPELINE-DATASET.")
     ] = None,
@@ -62,19 +66,10 @@ def run_command(
         typer.Option(help="Bound such as f1>=0.3; exit code 8 if it fails. May be repeated."),
     ] = None,
     junit: Annotated[Path | None, typer.Option(help="Write JUnit XML to this file.")] = None,
-    keep_going: Annotated[
-        bool, typer.Option("--keep-going", help="A question that fails does not end the run.")
-    ] = False,
-    judge: Annotated[
-        str | None,
-        typer.Option(help="Model that judges, at OPENAI_BASE_URL; default: words decide."),
-    ] = None,
-    bert_model: Annotated[
-        str | None, typer.Option(help="Folder of an encoder, for bertscore and bert_recall.")
-    ] = None,
-    concurrency: Annotated[
-        int, typer.Option(min=1, help="Calls in flight of built-in model steps and judges.")
-    ] = 16,
+    keep_going: KeepGoing = False,
+    judge: Judge = None,
+    bert_model: BertModel = None,
+    concurrency: Concurrency = 16,
     top_k: Annotated[
         int | None, typer.Option(min=1, help="Passages per question of built-in pipelines.")
     ] = None,
@@ -85,9 +80,7 @@ def run_command(
     max_chars: Annotated[
         int | None, typer.Option(min=50, help="Cut documents for built-in pipelines.")
     ] = None,
-    data_dir: Annotated[
-        Path | None, typer.Option(help="Keep indexes of built-in pipelines here, not in the cache.")
-    ] = None,
+    data_dir: DataDir = None,
     config: Annotated[
         Path | None, typer.Option(help="File with configuration of the steps.")
     ] = None,
@@ -216,7 +209,7 @@ def compare_command(
     html: Annotated[
         Path | None, typer.Option(help="Write a report with plots to this HTML file.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the resampling.")] = 20_260,
+    seed: Seed = 20_260,
     output: OutputOption = OutputFormat.TABLE,
     as_json: JsonOption = False,
 ) -> int:

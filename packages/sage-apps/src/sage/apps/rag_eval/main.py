@@ -11,6 +11,18 @@ import typer
 from sage.apps.evaluation.comparison import CERTAIN
 from sage.apps.evaluation.dataset import load_dataset
 from sage.apps.evaluation.metrics import Models, split_names
+from sage.apps.evaluation.options import (
+    Answerable,
+    BertModel,
+    Concurrency,
+    DataDir,
+    Judge,
+    KeepGoing,
+    Limit,
+    Metrics,
+    Scope,
+    Seed,
+)
 from sage.apps.evaluation.run import Plan
 from sage.apps.rag_eval.matrix import run_all, table_rows, to_plain
 from sage.apps.rag_eval.overview import write_overview
@@ -41,45 +53,26 @@ def command(
             help="YAML file: variants (name: {pipeline, set, top_k ...}), dataset, metrics."
         ),
     ] = None,
-    metrics: Annotated[
-        list[str] | None,
-        typer.Option(help="Comma-separated; default: what the data set allows."),
-    ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first N questions.")] = None,
-    answerable: Annotated[
-        bool, typer.Option("--answerable", help="Only questions with reference answers.")
-    ] = False,
-    scope: Annotated[
-        str | None,
-        typer.Option(help="Key of questions and documents; search only where both agree."),
-    ] = None,
+    metrics: Metrics = None,
+    limit: Limit = None,
+    answerable: Answerable = False,
+    scope: Scope = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the runs; default: eval/rag-eval-DATASET.")
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the runs in that folder.")
     ] = False,
-    keep_going: Annotated[
-        bool, typer.Option("--keep-going", help="A question that fails does not end the run.")
-    ] = False,
-    judge: Annotated[
-        str | None,
-        typer.Option(help="Model that judges, at OPENAI_BASE_URL; default: words decide."),
-    ] = None,
-    bert_model: Annotated[
-        str | None, typer.Option(help="Folder of an encoder, for bertscore and bert_recall.")
-    ] = None,
-    concurrency: Annotated[
-        int, typer.Option(min=1, help="Calls in flight of built-in model steps and judges.")
-    ] = 16,
+    keep_going: KeepGoing = False,
+    judge: Judge = None,
+    bert_model: BertModel = None,
+    concurrency: Concurrency = 16,
     allow: Annotated[
         list[str] | None,
         typer.Option(help="Module whose operators a pipeline file may name; e.g. 'mypkg.*'."),
     ] = None,
-    data_dir: Annotated[
-        Path | None, typer.Option(help="Keep indexes of built-in pipelines here, not in the cache.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Of the resampling.")] = SEED,
+    data_dir: DataDir = None,
+    seed: Seed = SEED,
     output: OutputOption = OutputFormat.TABLE,
     as_json: JsonOption = False,
 ) -> int:
