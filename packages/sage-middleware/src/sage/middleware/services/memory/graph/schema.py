@@ -45,20 +45,3 @@ NODE_ADDED, NODE_REMOVED, EDGE_ADDED, EDGE_REMOVED, EDGE_WEIGHED, ALL_CHANGED = 
 """Values of ``links.change``; the last means that a batch was too large to be told one by one."""
 
 LINK = "INSERT INTO links (change, source, target, type, weight) VALUES (?, ?, ?, ?, ?)"
-
-_ON_INSERT = """
-CREATE TRIGGER nodes_insert AFTER INSERT ON nodes
-BEGIN INSERT INTO changes (id) VALUES (new.id); END
-"""
-_ON_UPDATE = """
-CREATE TRIGGER nodes_update AFTER UPDATE ON nodes
-BEGIN INSERT INTO changes (id) VALUES (new.id); END
-"""
-_ON_DELETE = """
-CREATE TRIGGER nodes_delete AFTER DELETE ON nodes
-BEGIN INSERT INTO changes (id) VALUES (old.id); END
-"""
-TRIGGERS = (_ON_INSERT, _ON_UPDATE, _ON_DELETE)
-"""They fill ``changes``, and are there only while there is a text index."""
-
-DROP_TRIGGERS = tuple(f"DROP TRIGGER IF EXISTS nodes_{e}" for e in ("insert", "update", "delete"))

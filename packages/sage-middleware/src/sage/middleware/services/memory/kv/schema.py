@@ -19,23 +19,6 @@ MIGRATIONS = (
 )
 """``changes`` names the rows written since the last snapshot of the text index."""
 
-_ON_INSERT = """
-CREATE TRIGGER entries_insert AFTER INSERT ON entries
-BEGIN INSERT INTO changes (id) VALUES (new.id); END
-"""
-_ON_UPDATE = """
-CREATE TRIGGER entries_update AFTER UPDATE ON entries
-BEGIN INSERT INTO changes (id) VALUES (new.id); END
-"""
-_ON_DELETE = """
-CREATE TRIGGER entries_delete AFTER DELETE ON entries
-BEGIN INSERT INTO changes (id) VALUES (old.id); END
-"""
-TRIGGERS = (_ON_INSERT, _ON_UPDATE, _ON_DELETE)
-"""They fill ``changes``, and are there only while there is a text index: others pay nothing."""
-
-DROP_TRIGGERS = tuple(f"DROP TRIGGER IF EXISTS entries_{e}" for e in ("insert", "update", "delete"))
-
 PUT = (
     "INSERT INTO entries (key, value, expires) VALUES (?, ?, ?) ON CONFLICT (key) "
     "DO UPDATE SET value = excluded.value, expires = excluded.expires"

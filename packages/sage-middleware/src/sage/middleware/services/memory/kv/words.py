@@ -2,36 +2,19 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
-from sage.middleware.services.memory.errors import (
-    IndexExistsError,
-    IndexNotFoundError,
-    InvalidInputError,
-)
+from sage.middleware.services.memory.errors import InvalidInputError
 from sage.middleware.services.memory.kv.codec import decode
-from sage.middleware.services.memory.kv.schema import DROP_TRIGGERS, TRIGGERS
-from sage.middleware.services.memory.kv.text_index import TextIndex, TextOptions, text_of
-from sage.middleware.services.memory.memory_collection.base_collection import (
-    read_settings,
-    write_settings,
-)
-from sage.middleware.services.memory.storage.database import Database
-
-TEXT = "text"
-"""Name of the index, its setting and its folder."""
+from sage.middleware.services.memory.kv.text_index import text_of
+from sage.middleware.services.memory.memory_collection.text_indexed import TEXT, TextIndexed
 
 
-class KVWords:
-    """Making, dropping and asking the full-text index. The mix-in needs what is annotated."""
+class KVWords(TextIndexed):
+    """Making and asking the full-text index of the values."""
 
-    name: str
-    path: Path
-    _database: Database
-    _text: TextIndex | None
+    indexed_table: ClassVar[str] = "entries"
 
     def purge_expired(self) -> int:
         """See ``KVMemoryCollection``."""
@@ -60,48 +43,7 @@ class KVWords:
             IndexExistsError: There is one.
             InvalidInputError: Another name, or no fields.
         """
-        if name != TEXT:
-            raise InvalidInputError(f"a KV collection has one index, {TEXT!r}; got {name!r}")
-        if isinstance(fields, str) or not fields or not all(isinstance(f, str) for f in fields):
-            raise InvalidInputError(f"fields must be a list of at least one str, got {fields!r}")
-        if self._text is not None or self._text_index() is not None:
-            raise IndexExistsError(f"collection {self.name!r} has a text index already", index=name)
-        options = {"fields": list(fields), "language": language, "k1": k1, "b": b}
-        text = TextIndex(self._database, self.path / TEXT, _options(options))
-        text.drop()
-
-        def install(connection: sqlite3.Connection) -> None:
-            for statement in TRIGGERS:
-                connection.execute(statement)
-            write_settings(self._database, {TEXT: options})
-
-        self._database.run(install)
-        self._text = text
-
-    def drop_index(self, name: str = TEXT) -> None:
-        """Removes the full-text index.
-
-        Raises:
-            IndexNotFoundError: There is none.
-        """
-        text = self._need_text(name)
-
-        def remove(connection: sqlite3.Connection) -> None:
-            for statement in DROP_TRIGGERS:
-                connection.execute(statement)
-            connection.execute("DELETE FROM changes")
-            connection.execute("DELETE FROM settings WHERE key = ?", (TEXT,))
-
-        self._database.run(remove)
-        text.drop()
-        self._text = None
-
-    def list_indexes(self) -> list[dict[str, Any]]:
-        """The text index with its options, or nothing."""
-        text = self._text or self._text_index()
-        if text is None:
-            return []
-        return [{"name": TEXT, "kind": "bm25", "fields": list(text.options.fields)}]
+        self._make_index(name, fields, language, k1, b)
 
     def search(self, query: str, topk: int = 10, prefix: str = "") -> list[dict[str, Any]]:
         """Entries whose indexed fields match words of a query.
@@ -149,30 +91,3 @@ class KVWords:
             }
             for hit in self.search(query, topk, prefix)
         ]
-
-    def _text_index(self) -> TextIndex | None:
-        options = read_settings(self._database).get(TEXT)
-        if options is None:
-            return None
-        return TextIndex(self._database, self.path / TEXT, _options(options))
-
-    def _need_text(self, name: str) -> TextIndex:
-        if self._text is None:
-            self._text = self._text_index()
-        if self._text is None or name != TEXT:
-            raise IndexNotFoundError(
-                f"collection {self.name!r} has no index {name!r}; make the text index with "
-                "create_index(fields=[...])",
-                index=name,
-                known=[TEXT] if self._text else [],
-            )
-        return self._text
-
-
-def _options(stored: Mapping[str, Any]) -> TextOptions:
-    return TextOptions(
-        fields=tuple(stored["fields"]),
-        language=stored["language"],
-        k1=stored["k1"],
-        b=stored["b"],
-    )

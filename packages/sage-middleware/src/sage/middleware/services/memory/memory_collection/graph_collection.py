@@ -8,17 +8,13 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from sage.middleware.search.fusion.fuse import DEPTH, fuse
-from sage.middleware.services.memory.errors import (
-    IndexExistsError,
-    IndexNotFoundError,
-    InvalidInputError,
-)
+from sage.middleware.services.memory.errors import IndexNotFoundError, InvalidInputError
 from sage.middleware.services.memory.graph import jsonl
 from sage.middleware.services.memory.graph.adjacency_cache import AdjacencyCache
 from sage.middleware.services.memory.graph.changes import GraphChanges
 from sage.middleware.services.memory.graph.keys import NodeKey
 from sage.middleware.services.memory.graph.reads import GraphReads
-from sage.middleware.services.memory.graph.schema import DROP_TRIGGERS, MIGRATIONS, TRIGGERS
+from sage.middleware.services.memory.graph.schema import MIGRATIONS
 from sage.middleware.services.memory.graph.subgraphs import Subgraph, seed_shares
 from sage.middleware.services.memory.graph.vectors import NodeVectors
 from sage.middleware.services.memory.graph.walks import GraphWalks
@@ -29,15 +25,15 @@ from sage.middleware.services.memory.memory_collection.base_collection import (
     write_settings,
 )
 from sage.middleware.services.memory.memory_collection.forgetting import Forgetting
+from sage.middleware.services.memory.memory_collection.text_indexed import TEXT, TextIndexed
 from sage.middleware.services.memory.storage.database import Database, Durability
 from sage.middleware.services.memory.storage.layout import DATABASE_FILE
 from sage.middleware.services.memory.vdb.embedder import Embedder
 
-_TEXT = "text"
 _ENTRIES = ("auto", "text", "vector", "hybrid")
 
 
-class GraphMemoryCollection(GraphReads, GraphChanges, GraphWalks, Forgetting):
+class GraphMemoryCollection(GraphReads, GraphChanges, GraphWalks, TextIndexed, Forgetting):
     """Nodes, known by a str or an int, and directed edges with a type and a weight.
 
     Between two nodes there is at most one edge of each type. Every change is durable when the call
@@ -48,6 +44,7 @@ class GraphMemoryCollection(GraphReads, GraphChanges, GraphWalks, Forgetting):
     """
 
     backend_type: ClassVar[str] = "Graph"
+    indexed_table: ClassVar[str] = "nodes"
 
     def __init__(self, path: Path, name: str, database: Database, embedder: Embedder) -> None:
         self.path = path
@@ -177,7 +174,7 @@ class GraphMemoryCollection(GraphReads, GraphChanges, GraphWalks, Forgetting):
 
     def create_index(
         self,
-        name: str = _TEXT,
+        name: str = TEXT,
         *,
         fields: Sequence[str] = ("",),
         language: str = "auto",
@@ -197,48 +194,11 @@ class GraphMemoryCollection(GraphReads, GraphChanges, GraphWalks, Forgetting):
             IndexExistsError: There is one.
             InvalidInputError: Another name, or no fields.
         """
-        if name != _TEXT:
-            raise InvalidInputError(f"a Graph collection has one index, {_TEXT!r}; got {name!r}")
-        if isinstance(fields, str) or not fields or not all(isinstance(f, str) for f in fields):
-            raise InvalidInputError(f"fields must be a list of at least one str, got {fields!r}")
-        if self._text is not None or self._text_index() is not None:
-            raise IndexExistsError(f"collection {self.name!r} has a text index already", index=name)
-        options = {"fields": list(fields), "language": language, "k1": k1, "b": b}
-        text = self._made_text_index(options)
-        text.drop()
-
-        def install(connection: sqlite3.Connection) -> None:
-            for statement in TRIGGERS:
-                connection.execute(statement)
-            write_settings(self._database, {_TEXT: options})
-
-        self._database.run(install)
-        self._text = text
-
-    def drop_index(self, name: str = _TEXT) -> None:
-        """Removes the full-text index.
-
-        Raises:
-            IndexNotFoundError: There is none.
-        """
-        text = self._need_text(name)
-
-        def remove(connection: sqlite3.Connection) -> None:
-            for statement in DROP_TRIGGERS:
-                connection.execute(statement)
-            connection.execute("DELETE FROM changes")
-            connection.execute("DELETE FROM settings WHERE key = ?", (_TEXT,))
-
-        self._database.run(remove)
-        text.drop()
-        self._text = None
+        self._make_index(name, fields, language, k1, b)
 
     def list_indexes(self) -> list[dict[str, Any]]:
         """The indexes that text can enter by."""
-        text = self._text or self._text_index()
-        out: list[dict[str, Any]] = []
-        if text is not None:
-            out.append({"name": _TEXT, "kind": "bm25", "fields": list(text.options.fields)})
+        out = super().list_indexes()
         if self._vectors is not None:
             out.append({"name": "vector", "kind": "vector", "fields": self._fields()})
         return out
@@ -417,41 +377,18 @@ class GraphMemoryCollection(GraphReads, GraphChanges, GraphWalks, Forgetting):
         words = text_of(properties, self._fields())
         return f"{key}\n{words}" if isinstance(key, str) else words
 
-    def _text_index(self) -> TextIndex | None:
-        options = read_settings(self._database).get(_TEXT)
-        return None if options is None else self._made_text_index(options)
-
-    def _made_text_index(self, stored: Mapping[str, Any]) -> TextIndex:
-        options = TextOptions(
-            fields=tuple(stored["fields"]),
-            language=stored["language"],
-            k1=stored["k1"],
-            b=stored["b"],
-        )
-
+    def _index_of(self, options: TextOptions) -> TextIndex:
         def text(key: NodeKey, data: bytes) -> str:
             words = text_of(decode(data), options.fields)
             return f"{key}\n{words}" if isinstance(key, str) else words
 
         return TextIndex(
             self._database,
-            self.path / _TEXT,
+            self.path / TEXT,
             options,
             source=("nodes", "id, key, properties"),
             text=text,
         )
-
-    def _need_text(self, name: str) -> TextIndex:
-        if self._text is None:
-            self._text = self._text_index()
-        if self._text is None or name != _TEXT:
-            raise IndexNotFoundError(
-                f"collection {self.name!r} has no index {name!r}; make the text index with "
-                "create_index(fields=[...])",
-                index=name,
-                known=[index["name"] for index in self.list_indexes()],
-            )
-        return self._text
 
     def _entries(self, query: str, topk: int, entry: str) -> dict[int, float]:
         """Numbers and scores of nodes, best first."""
@@ -471,13 +408,13 @@ class GraphMemoryCollection(GraphReads, GraphChanges, GraphWalks, Forgetting):
                 known=[index["name"] for index in self.list_indexes()],
             )
         if entry == "text":
-            return dict(self._need_text(_TEXT).search(query, topk))
+            return dict(self._need_text(TEXT).search(query, topk))
         assert self._vectors is not None
         if entry == "vector":
             numbers, scores, _ = self._vectors.search(query, topk)
         else:
             ids, similarities, population = self._vectors.search(query, max(DEPTH, topk))
-            slots, words, total = self._need_text(_TEXT).ranking(query, max(DEPTH, topk))
+            slots, words, total = self._need_text(TEXT).ranking(query, max(DEPTH, topk))
             numbers, scores = fuse(
                 (ids, similarities),
                 (slots, words),
