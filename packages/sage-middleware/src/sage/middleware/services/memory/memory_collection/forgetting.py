@@ -1,27 +1,43 @@
-"""What ``KV`` and ``Graph`` collections share: removal without a trace, checks, and small files."""
+"""What ``KV`` and ``Graph`` collections share: their database, its end, removal without a trace."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sage.middleware.services.memory.errors import InvalidInputError
 from sage.middleware.services.memory.memory_collection.base_collection import (
     BaseMemoryCollection,
     read_settings,
     write_settings,
 )
-from sage.middleware.services.memory.storage.database import Database
+from sage.middleware.services.memory.storage.database import Database, Durability
+from sage.middleware.services.memory.storage.layout import DATABASE_FILE
 
 _PENDING = "scrub_pending"
 
 
 class Forgetting(BaseMemoryCollection):
-    """Forget, optimize, check. The mix-in needs what is annotated."""
+    """Forget, optimize, check, close. The mix-in needs what is annotated."""
 
     path: Path
     _database: Database
+    _settings: dict[str, Any]
+
+    @property
+    def description(self) -> str:
+        """What the creator said about it."""
+        return str(self._settings.get("description", ""))
+
+    def close(self) -> None:
+        """Stores and releases everything; a second call does nothing."""
+        if not self._database.closed:
+            try:
+                self.store()
+            finally:
+                self._database.close()
 
     def _purge_caches(self) -> None:
         """Drop what deleted rows left in snapshots beside the database, terms included."""
@@ -81,3 +97,42 @@ class Forgetting(BaseMemoryCollection):
 
     def _size_bytes(self) -> int:
         return sum(f.stat().st_size for f in self.path.rglob("*") if f.is_file())
+
+
+def open_database(
+    path: Path,
+    migrations: Sequence[str],
+    *,
+    durability: Durability | None,
+    busy_timeout: float,
+    marked: bool = False,
+) -> Database:
+    """The database of the collection in ``path``, at the durability it was made with or another.
+
+    Args:
+        path: Directory of the collection.
+        migrations, busy_timeout, marked: See ``Database``.
+        durability: ``None`` for the one in its settings.
+    """
+    file = path / DATABASE_FILE
+    database = Database(file, migrations, busy_timeout=busy_timeout, marked=marked)
+    chosen = durability or read_settings(database)["durability"]
+    if chosen != database.durability:
+        database.close()
+        database = Database(
+            file, migrations, durability=chosen, busy_timeout=busy_timeout, marked=marked
+        )
+    return database
+
+
+def refuse_given(backend: str, options: Mapping[str, Any], takes: str) -> None:
+    """Refuse options that a back end does not know, unless they are ``None``.
+
+    Raises:
+        InvalidInputError: There is one; names those it takes.
+    """
+    unknown = [key for key, value in options.items() if value is not None]
+    if unknown:
+        raise InvalidInputError(
+            f"a {backend} collection has no option {unknown[0]!r}; it takes {takes}"
+        )

@@ -24,13 +24,18 @@ from sage.middleware.services.memory.memory_collection.base_collection import (
     read_settings,
     write_settings,
 )
-from sage.middleware.services.memory.memory_collection.forgetting import Forgetting
+from sage.middleware.services.memory.memory_collection.forgetting import (
+    Forgetting,
+    open_database,
+    refuse_given,
+)
 from sage.middleware.services.memory.memory_collection.text_indexed import TEXT, TextIndexed
 from sage.middleware.services.memory.storage.database import Database, Durability
 from sage.middleware.services.memory.storage.layout import DATABASE_FILE
 from sage.middleware.services.memory.vdb.embedder import Embedder
 
 _ENTRIES = ("auto", "text", "vector", "hybrid")
+_TAKES = "description, embedding_model, dim, durability, busy_timeout, text_fields, language"
 
 
 class GraphMemoryCollection(GraphReads, GraphChanges, GraphWalks, TextIndexed, Forgetting):
@@ -90,7 +95,7 @@ class GraphMemoryCollection(GraphReads, GraphChanges, GraphWalks, TextIndexed, F
             InvalidInputError: An option that this kind of collection does not have, or the
                 embedding model makes vectors of another length than ``dim``.
         """
-        _no_more(options)
+        refuse_given(cls.backend_type, options, _TAKES)
         embedder = Embedder(embedding_model)
         if dim is not None and embedder and embedder.dim != dim:
             raise InvalidInputError(f"the embedding model has dimension {embedder.dim}, not {dim}")
@@ -142,17 +147,11 @@ class GraphMemoryCollection(GraphReads, GraphChanges, GraphWalks, TextIndexed, F
         Raises:
             EmbeddingMismatchError: Another embedding model than the collection was made with.
         """
-        _no_more(options)
-        file = path / DATABASE_FILE
-        database = Database(file, MIGRATIONS, busy_timeout=busy_timeout, marked=True)
-        settings = read_settings(database)
-        chosen = durability or settings["durability"]
-        if chosen != database.durability:
-            database.close()
-            database = Database(
-                file, MIGRATIONS, durability=chosen, busy_timeout=busy_timeout, marked=True
-            )
-        kept = settings.get("embedder")
+        refuse_given(cls.backend_type, options, _TAKES)
+        database = open_database(
+            path, MIGRATIONS, durability=durability, busy_timeout=busy_timeout, marked=True
+        )
+        kept = read_settings(database).get("embedder")
         embedder = Embedder(embedding_model)
         try:
             if embedder and kept is not None:
@@ -286,11 +285,6 @@ class GraphMemoryCollection(GraphReads, GraphChanges, GraphWalks, TextIndexed, F
 
     # ------------------------------------------------------------------ upkeep
 
-    @property
-    def description(self) -> str:
-        """What the creator said about it."""
-        return str(self._settings.get("description", ""))
-
     def info(self) -> dict[str, Any]:
         """Facts for listings."""
         return {
@@ -346,14 +340,6 @@ class GraphMemoryCollection(GraphReads, GraphChanges, GraphWalks, TextIndexed, F
         if self._text is not None:
             self._text.save()
         self._database.checkpoint()
-
-    def close(self) -> None:
-        """Stores and releases everything; a second call does nothing."""
-        if not self._database.closed:
-            try:
-                self.store()
-            finally:
-                self._database.close()
 
     # ------------------------------------------------------------------ inside
 
@@ -455,12 +441,3 @@ class GraphMemoryCollection(GraphReads, GraphChanges, GraphWalks, TextIndexed, F
             ]
         for source, target in pairs:
             yield from self._edges_where("e.source = ? AND e.target = ?", (source, target))
-
-
-def _no_more(options: Mapping[str, Any]) -> None:
-    unknown = [key for key, value in options.items() if value is not None]
-    if unknown:
-        raise InvalidInputError(
-            f"a Graph collection has no option {unknown[0]!r}; it takes description, "
-            "embedding_model, dim, durability, busy_timeout, text_fields, language"
-        )

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, ClassVar, Final, Self
 
 from sage.middleware.services.memory.errors import (
-    InvalidInputError,
     RowNotFoundError,
 )
 from sage.middleware.services.memory.kv import jsonl
@@ -29,11 +28,16 @@ from sage.middleware.services.memory.memory_collection.base_collection import (
     read_settings,
     write_settings,
 )
-from sage.middleware.services.memory.memory_collection.forgetting import Forgetting
+from sage.middleware.services.memory.memory_collection.forgetting import (
+    Forgetting,
+    open_database,
+    refuse_given,
+)
 from sage.middleware.services.memory.storage.database import Database, Durability
 from sage.middleware.services.memory.storage.layout import DATABASE_FILE
 
 _PAGE = 1000
+_TAKES = "description, durability, busy_timeout, text_fields, language, clock"
 
 
 class _Absent:
@@ -99,7 +103,7 @@ class KVMemoryCollection(KVWords, Forgetting):
         Raises:
             InvalidInputError: An option that this kind of collection does not have.
         """
-        _no_more(options)
+        refuse_given(cls.backend_type, options, _TAKES)
         database = Database(
             path / DATABASE_FILE,
             MIGRATIONS,
@@ -125,13 +129,8 @@ class KVMemoryCollection(KVWords, Forgetting):
         **options: Any,
     ) -> Self:
         """Opens a collection; ``durability`` only to use another than it was made with."""
-        _no_more(options)
-        file = path / DATABASE_FILE
-        database = Database(file, MIGRATIONS, busy_timeout=busy_timeout)
-        chosen = durability or read_settings(database)["durability"]
-        if chosen != database.durability:
-            database.close()
-            database = Database(file, MIGRATIONS, durability=chosen, busy_timeout=busy_timeout)
+        refuse_given(cls.backend_type, options, _TAKES)
+        database = open_database(path, MIGRATIONS, durability=durability, busy_timeout=busy_timeout)
         opened = cls(path, name, database, clock)
         opened._finish_forgetting()
         return opened
@@ -336,11 +335,6 @@ class KVMemoryCollection(KVWords, Forgetting):
 
     # ------------------------------------------------------------------ upkeep
 
-    @property
-    def description(self) -> str:
-        """What the creator said about it."""
-        return str(self._settings.get("description", ""))
-
     def info(self) -> dict[str, Any]:
         """Facts for listings."""
         return {
@@ -399,14 +393,6 @@ class KVMemoryCollection(KVWords, Forgetting):
             self._text.save()
         self._database.checkpoint()
 
-    def close(self) -> None:
-        """Stores and releases everything; a second call does nothing."""
-        if not self._database.closed:
-            try:
-                self.store()
-            finally:
-                self._database.close()
-
     # ------------------------------------------------------------------ inside
 
     def _purge_caches(self) -> None:
@@ -459,12 +445,3 @@ def _apply(connection: sqlite3.Connection, changes: Iterable[Change]) -> None:
             connection.execute(DELETE, (key,))
         else:
             connection.execute(PUT, (key, data, expires))
-
-
-def _no_more(options: Mapping[str, Any]) -> None:
-    unknown = [key for key, value in options.items() if value is not None]
-    if unknown:
-        raise InvalidInputError(
-            f"a KV collection has no option {unknown[0]!r}; it takes description, durability, "
-            "busy_timeout, text_fields, language, clock"
-        )
