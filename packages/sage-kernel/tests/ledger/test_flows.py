@@ -19,6 +19,7 @@ from sage.api.service import BaseService
 from sage.common.errors import GraphError, JobError, NotFoundError, TaskFailedError
 from sage.kernel.ledger.errors import LedgerMissError
 from sage.kernel.runtime.job import Job
+from sage.kernel.testing import leftovers
 
 MODEL = CallInfo(
     kind="model",
@@ -498,6 +499,7 @@ def test_what_the_ledger_cannot_record_is_refused(env: Env) -> None:
     pipeline.from_collection([1]).map(Stateful).sink(print)
     with pytest.raises(TaskFailedError, match="declared effect=True and keeps state"):
         pipeline.submit().wait()
+    assert leftovers() == []
 
 
 def test_without_a_ledger_calls_are_plain(env: Env) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from sage.kernel.ledger import writer
 from sage.kernel.ledger.errors import LedgerError
 from sage.kernel.ledger.payloads import digest_of
 from sage.kernel.ledger.schema import FORMAT, INSERTS
@@ -115,6 +116,34 @@ def test_payloads_are_there_before_what_names_them_and_only_once(path: Path) -> 
     with pytest.raises(LedgerError, match="is missing"):
         ledger.payload(b"0" * 16)
     ledger.close()
+
+
+def test_what_became_of_items_is_put_off(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "LAZY", 3600.0)
+    ledger = Ledger.open(path)
+
+    def note(n: int) -> None:
+        ledger.add("outputs", [((1, str(n), 0, "ok", 0.0, None), ())])
+
+    def noted() -> int:
+        ledger.add_and_wait("calls", [(row("a call"), ())])
+        return ledger.query("SELECT count(*) FROM outputs")[0][0]
+
+    note(0)
+    assert noted() == 0
+    ledger.drain()
+    assert noted() == 1
+    for n in range(1, writer.PUT_OFF):
+        note(n)
+    assert noted() == 1
+    note(writer.PUT_OFF)
+    assert noted() == 1 + writer.PUT_OFF
+    note(0)
+    note(-1)
+    ledger.close()
+    again = Ledger.open(path)
+    assert again.query("SELECT count(*) FROM outputs") == [(2 + writer.PUT_OFF,)]
+    again.close()
 
 
 def test_one_ledger_per_process_and_file(path: Path) -> None:

@@ -2,8 +2,9 @@
 
 A thread that waits for its row commits it itself, with all that has gathered, unless somebody is
 committing already; then the writer's thread does, as it does for event loops. A loop gathers what
-its callbacks add in one turn. Rows that nobody waits for ride along, or follow after ``LAZY``
-seconds.
+its callbacks add in one turn. Calls that nobody waits for ride along, or follow after ``LAZY``
+seconds. What became of items is put off until there is much of it, or it is that old: each
+transaction that touches another table writes another page.
 
 Predecessor: ``sage.kernel.ledger.pieces``; successor: ``sage.kernel.ledger.store``.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -23,7 +25,9 @@ from sage.kernel.ledger.schema import INSERTS, VERBS
 MOST_ROWS: Final = 64
 """Most rows per INSERT statement."""
 LAZY: Final = 0.25
-"""Seconds that rows may be in memory while nobody waits for them."""
+"""Seconds after which rows that nobody waits for are due; twice that if others keep coming."""
+PUT_OFF: Final = 256
+"""Rows of outputs that the next transaction takes whatever their age."""
 KNOWN: Final = 100_000
 """Digests of payloads that are remembered as being on the disk."""
 
@@ -61,6 +65,9 @@ class GroupWriter:
         self._there = threading.Condition(self._lock)
         self._committing = threading.Lock()
         self._entries: list[Entry] = []
+        self._outputs: list[Entry] = []
+        self._due = 0.0
+        self._timed = False
         self._blobs: dict[bytes, bytes] = {}
         self._known: dict[bytes, None] = {}
         self._urgent = False
@@ -82,7 +89,7 @@ class GroupWriter:
         """
         with self._lock:
             first = self._append(table, rows, waiter)
-            if waiter is not None or first:
+            if waiter is not None or (first and not self._timed):
                 self._notify(urgent=waiter is not None)
 
     def gather(self, table: str, rows: Rows, waiter: Waiter) -> bool:
@@ -131,13 +138,14 @@ class GroupWriter:
     def drain(self) -> None:
         """Return when everything added so far is committed."""
         with self._lock:
-            idle = not self._entries and not self.taken
+            idle = not self._entries and not self._outputs and not self.taken
+            self._due = 0.0
         if not idle:
             self.add_and_wait("calls", ())
 
     def waiting(self) -> int:
-        """Entries that the next transaction will write."""
-        return len(self._entries)
+        """Entries that are not written yet."""
+        return len(self._entries) + len(self._outputs)
 
     def _append(self, table: str, rows: Rows, waiter: Waiter | None) -> bool:
         if self._closing or self._error is not None:
@@ -145,8 +153,12 @@ class GroupWriter:
                 f"the ledger {str(self.path)!r} takes no more calls: "
                 f"{self._error or 'it has been closed'}"
             ) from self._error
+        first = not self._entries and not self._outputs
         entries, known = self._entries, self._known
-        first = not entries
+        if waiter is None and table == "outputs":
+            entries = self._outputs
+            if not entries:
+                self._due = time.monotonic() + LAZY
         for row, blobs in rows:
             for digest, data in blobs:
                 if digest not in known:
@@ -171,10 +183,13 @@ class GroupWriter:
         while True:
             with self._lock:
                 while not self._urgent and not self._closing:
-                    if not self._there.wait(LAZY if self._entries else None):
+                    self._timed = bool(self._entries or self._outputs)
+                    if not self._there.wait(LAZY if self._timed else None):
+                        self._due = 0.0
                         break
-                if self._closing and not self._entries:
-                    return
+                self._timed = False
+                if self._closing:
+                    return  # ``finish`` writes what is left
             with self._committing:
                 self._write_group()
 
@@ -182,6 +197,10 @@ class GroupWriter:
         """Commit what has gathered and wake who waits for it. ``_committing`` is held."""
         with self._lock:
             entries, self._entries = self._entries, []
+            late = self._outputs
+            if late and (len(late) >= PUT_OFF or time.monotonic() >= self._due):
+                entries += late
+                self._outputs = []
             blobs, self._blobs = self._blobs, {}
             self._urgent = False
             self.taken = len(entries)
@@ -197,7 +216,7 @@ class GroupWriter:
             with self._lock:
                 self._error = error
                 entries += self._entries
-                self._entries = []
+                self._entries, self._outputs = [], []
         self.taken = 0
         loops: dict[Any, list[Any]] = {}
         for _, _, waiter in entries:
@@ -271,6 +290,7 @@ class GroupWriter:
         """Write what is left and end the thread; nothing can be added any more."""
         with self._lock:
             self._closing = True
+            self._due = 0.0
             self._there.notify()
         if self._thread is not None:
             self._thread.join()

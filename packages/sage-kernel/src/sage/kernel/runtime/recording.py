@@ -31,7 +31,6 @@ class Recording:
     """
 
     def __init__(self, ledger: RunLedger, job: Any, graph: StreamGraph) -> None:
-        check_ledgered(graph)
         self.ledger = ledger
         if job.listens("call_started") or job.listens("call_finished"):
             ledger.notify = job.tell_call

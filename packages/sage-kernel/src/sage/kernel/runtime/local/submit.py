@@ -105,9 +105,11 @@ def make_recording(job: Job, graph: StreamGraph, ledger: RunLedger | None) -> Re
     """What lets the steps of the job record their calls."""
     from sage.kernel.runtime.recording import (  # noqa: PLC0415 - sqlite3, only with a ledger
         Recording,
+        check_ledgered,
         open_job_ledger,
     )
 
+    check_ledgered(graph)
     return Recording(ledger or open_job_ledger(job, graph), job, graph)
 
 
