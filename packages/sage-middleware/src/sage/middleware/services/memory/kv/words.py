@@ -14,7 +14,7 @@ from sage.middleware.services.memory.memory_collection.text_indexed import TEXT,
 class KVWords(TextIndexed):
     """Making and asking the full-text index of the values."""
 
-    indexed_table: ClassVar[str] = "entries"
+    _indexed_table: ClassVar[str] = "entries"
 
     def purge_expired(self) -> int:
         """See ``KVMemoryCollection``."""

@@ -49,7 +49,7 @@ class GraphMemoryCollection(GraphReads, GraphChanges, GraphWalks, TextIndexed, F
     """
 
     backend_type: ClassVar[str] = "Graph"
-    indexed_table: ClassVar[str] = "nodes"
+    _indexed_table: ClassVar[str] = "nodes"
 
     def __init__(self, path: Path, name: str, database: Database, embedder: Embedder) -> None:
         self.path = path

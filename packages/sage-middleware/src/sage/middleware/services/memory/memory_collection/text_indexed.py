@@ -33,7 +33,7 @@ class TextIndexed:
     """
 
     backend_type: ClassVar[str]
-    indexed_table: ClassVar[str]
+    _indexed_table: ClassVar[str]
     """Table of the rows; constant text, never input."""
 
     name: str
@@ -58,7 +58,7 @@ class TextIndexed:
 
         def remove(connection: sqlite3.Connection) -> None:
             for event in _EVENTS:
-                connection.execute(f"DROP TRIGGER IF EXISTS {self.indexed_table}_{event}")
+                connection.execute(f"DROP TRIGGER IF EXISTS {self._indexed_table}_{event}")
             connection.execute("DELETE FROM changes")
             connection.execute("DELETE FROM settings WHERE key = ?", (TEXT,))
 
@@ -81,7 +81,7 @@ class TextIndexed:
         options = {"fields": list(fields), "language": language, "k1": k1, "b": b}
         text = self._index_of(_options(options))
         text.drop()
-        table = self.indexed_table
+        table = self._indexed_table
 
         def install(connection: sqlite3.Connection) -> None:
             for event, row in _EVENTS.items():
