@@ -32,29 +32,14 @@ from sage.middleware.services.memory.vdb.rows import (
     shown,
     to_json,
 )
+from sage.middleware.services.memory.vdb.single_row import SingleRow
 from sage.middleware.services.memory.vdb.store import missing_rows
 
 _PAGE = 1000
 
 
-class ChromaWriting(ChromaIndexing):
+class ChromaWriting(SingleRow, ChromaIndexing):
     """Insert, upsert, update, delete."""
-
-    def insert(
-        self,
-        text: str,
-        metadata: Metadata | None = None,
-        id: str | None = None,  # noqa: A002 - the word users write
-        *,
-        vector: Any = None,
-    ) -> str:
-        """Add one row; as ``VDBMemoryCollection.insert``."""
-        return self.insert_many(
-            [text],
-            None if metadata is None else [metadata],
-            None if id is None else [id],
-            vectors=None if vector is None else [vector],
-        )[0]
 
     def insert_many(
         self,
@@ -100,24 +85,6 @@ class ChromaWriting(ChromaIndexing):
             rows = self._live()
             self._in_parts(rows.upsert, batch, before=self._stored(batch.ids))
         return batch.ids
-
-    def update(
-        self,
-        id: str,  # noqa: A002 - the word users write
-        text: str | None = None,
-        metadata: Metadata | None = None,
-        *,
-        vector: Any = None,
-        merge: bool = False,
-    ) -> None:
-        """Change one row; as ``VDBMemoryCollection.update``."""
-        self.update_many(
-            [id],
-            None if text is None else [text],
-            None if metadata is None else [metadata],
-            vectors=None if vector is None else [vector],
-            merge=merge,
-        )
 
     def update_many(
         self,

@@ -14,6 +14,7 @@ import orjson
 from sage.middleware.services.memory.errors import InvalidInputError
 from sage.middleware.services.memory.rest.transport import Transport
 from sage.middleware.services.memory.vdb.filters import Where
+from sage.middleware.services.memory.vdb.single_row import SingleRow
 
 Hit = dict[str, Any]
 _IMPORT_BYTES = 4 * 1024 * 1024
@@ -152,7 +153,7 @@ def _batches(file: Path, lines: int) -> Iterator[bytes]:
         yield b"".join(batch)
 
 
-class RemoteCollection(RemoteBase):
+class RemoteCollection(SingleRow, RemoteBase):
     """A ``VDB`` collection of a server; methods, results and errors are those of the local one.
 
     Python callables as filters cannot be sent: use ``where``. Vectors are arrays here and numbers
@@ -201,22 +202,6 @@ class RemoteCollection(RemoteBase):
 
     # -- writing ---------------------------------------------------------------------------------
 
-    def insert(
-        self,
-        text: str,
-        metadata: Mapping[str, Any] | None = None,
-        id: str | None = None,  # noqa: A002 - the word of the collections
-        *,
-        vector: Any = None,
-    ) -> str:
-        """Add one row; its id."""
-        return self.insert_many(
-            [text],
-            None if metadata is None else [metadata],
-            None if id is None else [id],
-            vectors=None if vector is None else [vector],
-        )[0]
-
     def insert_many(
         self,
         texts: Iterable[str],
@@ -246,24 +231,6 @@ class RemoteCollection(RemoteBase):
         if isinstance(metadatas, Mapping):
             metadatas = [metadatas]
         return self._write(texts, metadatas, ids, vectors, upsert=True)
-
-    def update(
-        self,
-        id: str,  # noqa: A002 - the word of the collections
-        text: str | None = None,
-        metadata: Mapping[str, Any] | None = None,
-        *,
-        vector: Any = None,
-        merge: bool = False,
-    ) -> None:
-        """Change one row; what is ``None`` stays as it is."""
-        self.update_many(
-            [id],
-            None if text is None else [text],
-            None if metadata is None else [metadata],
-            vectors=None if vector is None else [vector],
-            merge=merge,
-        )
 
     def update_many(
         self,

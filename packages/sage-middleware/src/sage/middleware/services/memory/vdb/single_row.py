@@ -1,0 +1,75 @@
+"""One row at a time, by the calls for many; local and remote vector collections have it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from sage.middleware.services.memory.vdb.rows import Metadata
+
+
+class SingleRow:
+    """Insert and update one row. The mix-in needs what is annotated."""
+
+    insert_many: Callable[..., list[str]]
+    update_many: Callable[..., None]
+
+    def insert(
+        self,
+        text: str,
+        metadata: Metadata | None = None,
+        id: str | None = None,  # noqa: A002 - the word users write
+        *,
+        vector: Any = None,
+    ) -> str:
+        """Add one row.
+
+        Args:
+            text: The text; embedded by the collection's model unless ``vector`` is given.
+            metadata: JSON values by field.
+            id: The row's id; made if ``None``.
+            vector: Ready vector, ``(dim,)`` numbers.
+
+        Returns:
+            The row's id.
+
+        Raises:
+            DuplicateIdError: There is a row of that id.
+            DimensionError: The vector has another number of elements than the collection's.
+            InvalidInputError: Something cannot be stored, or no vector can be made.
+        """
+        return self.insert_many(
+            [text],
+            None if metadata is None else [metadata],
+            None if id is None else [id],
+            vectors=None if vector is None else [vector],
+        )[0]
+
+    def update(
+        self,
+        id: str,  # noqa: A002 - the word users write
+        text: str | None = None,
+        metadata: Metadata | None = None,
+        *,
+        vector: Any = None,
+        merge: bool = False,
+    ) -> None:
+        """Change one row; what is ``None`` stays as it is.
+
+        Args:
+            id: The row.
+            text: New text, embedded again unless ``vector`` is given.
+            metadata: New metadata instead of the old.
+            vector: New vector.
+            merge: Keep the fields of the old metadata that the new one does not name.
+
+        Raises:
+            RowNotFoundError: No row has this id; nothing was changed.
+        """
+        self.update_many(
+            [id],
+            None if text is None else [text],
+            None if metadata is None else [metadata],
+            vectors=None if vector is None else [vector],
+            merge=merge,
+        )
