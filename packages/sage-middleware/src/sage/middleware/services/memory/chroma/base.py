@@ -17,12 +17,12 @@ from sage.middleware.services.memory.errors import (
 from sage.middleware.services.memory.memory_collection.base_collection import (
     BaseMemoryCollection,
 )
-from sage.middleware.services.memory.vdb.embedder import Embedder
+from sage.middleware.services.memory.vdb.embedder import Embedder, WithModel
 from sage.middleware.services.memory.vdb.index_specs import MetadataFilter
 from sage.middleware.services.memory.vdb.rows import IdSource
 
 
-class ChromaBase(BaseMemoryCollection):
+class ChromaBase(WithModel, BaseMemoryCollection):
     """A collection on chromadb without its operations."""
 
     def __init__(self, path: Path, name: str, client: Any, rows: Any, embedder: Embedder) -> None:
@@ -104,21 +104,6 @@ class ChromaBase(BaseMemoryCollection):
         with self._lock:
             self._data = {**self._sidecar.read(), **data}
             self._sidecar.write(self._data)
-
-    def use_model(self, embedding_model: Any) -> None:
-        """Embed with this model from now on.
-
-        Raises:
-            EmbeddingMismatchError: The collection was built with another one.
-        """
-        embedder = Embedder(embedding_model)
-        if embedder and self.embedding_fingerprint is not None:
-            embedder.check(self.embedding_fingerprint)
-        self._embedder = embedder
-
-    def _check_model(self) -> None:
-        if self.embedding_fingerprint is not None:
-            self._embedder.check(self.embedding_fingerprint)
 
     def _need_model(self) -> None:
         if not self._embedder:

@@ -26,9 +26,9 @@ from sage.middleware.services.memory.vdb.metrics import (
 from sage.middleware.services.memory.vdb.rows import (
     Batch,
     Metadata,
+    check_changes,
     check_ids,
-    check_metadatas,
-    check_texts,
+    new_batch,
     shown,
     to_json,
 )
@@ -99,10 +99,7 @@ class ChromaWriting(SingleRow, ChromaIndexing):
         wanted = check_ids(ids)
         if not wanted:
             return
-        new_texts = None if texts is None else check_texts(texts)
-        if new_texts is not None and len(new_texts) != len(wanted):
-            raise InvalidInputError(f"got {len(new_texts)} texts for {len(wanted)} ids")
-        checked = None if metadatas is None else check_metadatas(metadatas, len(wanted))
+        new_texts, checked = check_changes(len(wanted), texts, metadatas)
         ready = None
         if vectors is not None:
             ready = check_vectors(vectors, self.dim, len(wanted))
@@ -157,19 +154,8 @@ class ChromaWriting(SingleRow, ChromaIndexing):
         return len(there)
 
     def _batch(self, texts: Any, metadatas: Any, ids: Any, vectors: Any) -> Batch:
-        checked = check_texts(texts)
-        plain, json = check_metadatas(metadatas, len(checked))
-        names = self._ids.take(len(checked)) if ids is None else check_ids(ids)
-        if len(names) != len(checked):
-            raise InvalidInputError(f"got {len(names)} ids for {len(checked)} texts")
-        ready = self._vectors(checked, vectors, len(checked)) if checked else None
-        return Batch(
-            ids=names,
-            texts=checked,
-            metadatas=plain,
-            json=json,
-            vectors=ready,
-            times=[time.time()] * len(checked),
+        return new_batch(
+            texts, metadatas, ids, self._ids, lambda new: self._vectors(new, vectors, len(new))
         )
 
     def _vectors(self, texts: Sequence[str], vectors: Any, count: int) -> FloatArray:

@@ -16,7 +16,7 @@ from sage.middleware.services.memory.memory_collection.base_collection import (
     write_settings,
 )
 from sage.middleware.services.memory.vdb.dense import IVF_ROWS, DenseSearch, EngineChoice
-from sage.middleware.services.memory.vdb.embedder import Embedder
+from sage.middleware.services.memory.vdb.embedder import Embedder, WithModel
 from sage.middleware.services.memory.vdb.index_specs import Indexes
 from sage.middleware.services.memory.vdb.metrics import Metric
 from sage.middleware.services.memory.vdb.rows import IdSource
@@ -25,7 +25,7 @@ from sage.middleware.services.memory.vdb.state import View
 from sage.middleware.services.memory.vdb.store import Change, RowStore
 
 
-class VdbCore(BaseMemoryCollection):
+class VdbCore(WithModel, BaseMemoryCollection):
     """A vector collection without its operations.
 
     Made by ``VDBMemoryCollection.create`` and ``connect``.
@@ -117,22 +117,6 @@ class VdbCore(BaseMemoryCollection):
                 if file.is_file():
                     total += file.stat().st_size
         return total
-
-    def use_model(self, embedding_model: Any) -> None:
-        """Embed with this model from now on.
-
-        Raises:
-            EmbeddingMismatchError: The collection was built with another one.
-        """
-        embedder = Embedder(embedding_model)
-        if embedder and self.embedding_fingerprint is not None:
-            embedder.check(self.embedding_fingerprint)
-        self._embedder = embedder
-
-    def _check_model(self) -> None:
-        fingerprint = self.embedding_fingerprint
-        if fingerprint is not None:
-            self._embedder.check(fingerprint)
 
     # -- for the parts ---------------------------------------------------------------------------
 

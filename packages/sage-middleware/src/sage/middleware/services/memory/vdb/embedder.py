@@ -104,3 +104,30 @@ class Embedder:
                 found=self.fingerprint,
                 expected=expected,
             )
+
+
+class WithModel:
+    """The model of a vector collection. The mix-in needs what is annotated."""
+
+    _embedder: Embedder
+
+    @property
+    def embedding_fingerprint(self) -> str | None:
+        """Which embedding model made the vectors; ``None`` if they came ready."""
+        raise NotImplementedError
+
+    def use_model(self, embedding_model: Any) -> None:
+        """Embed with this model from now on.
+
+        Raises:
+            EmbeddingMismatchError: The collection was built with another one.
+        """
+        embedder = Embedder(embedding_model)
+        if embedder and self.embedding_fingerprint is not None:
+            embedder.check(self.embedding_fingerprint)
+        self._embedder = embedder
+
+    def _check_model(self) -> None:
+        fingerprint = self.embedding_fingerprint
+        if fingerprint is not None:
+            self._embedder.check(fingerprint)

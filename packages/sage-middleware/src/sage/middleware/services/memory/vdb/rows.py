@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -116,6 +116,56 @@ def check_metadatas(
         plain.append(kept)
         texts.append(text)
     return plain, texts
+
+
+def new_batch(
+    texts: Iterable[Any],
+    metadatas: Sequence[Metadata | None] | None,
+    ids: Iterable[Any] | None,
+    source: IdSource,
+    vectors: Callable[[list[str]], FloatArray | None],
+) -> Batch:
+    """Checked rows, written now.
+
+    Args:
+        texts, metadatas: One each per row.
+        ids: One per row; made by ``source`` if ``None``.
+        source: Makes ids.
+        vectors: Makes the vectors of the texts; not called without any.
+
+    Raises:
+        InvalidInputError: Something cannot be stored, or there are more or fewer ids than texts.
+        DuplicateIdError: An id occurs twice.
+    """
+    checked = check_texts(texts)
+    plain, json = check_metadatas(metadatas, len(checked))
+    names = source.take(len(checked)) if ids is None else check_ids(ids)
+    if len(names) != len(checked):
+        raise InvalidInputError(f"got {len(names)} ids for {len(checked)} texts")
+    return Batch(
+        ids=names,
+        texts=checked,
+        metadatas=plain,
+        json=json,
+        vectors=vectors(checked) if checked else None,
+        times=[time.time()] * len(checked),
+    )
+
+
+def check_changes(
+    count: int,
+    texts: Sequence[str] | None,
+    metadatas: Sequence[Metadata | None] | None,
+) -> tuple[list[str] | None, tuple[list[Metadata], list[str]] | None]:
+    """New texts, and new metadata as ``check_metadatas`` gives them, of ``count`` rows.
+
+    Raises:
+        InvalidInputError: Something cannot be stored, or is not one per row.
+    """
+    checked = None if texts is None else check_texts(texts)
+    if checked is not None and len(checked) != count:
+        raise InvalidInputError(f"got {len(checked)} texts for {count} ids")
+    return checked, None if metadatas is None else check_metadatas(metadatas, count)
 
 
 def to_json(metadata: dict[str, Any]) -> tuple[str, Metadata]:

@@ -17,9 +17,9 @@ from sage.middleware.services.memory.vdb.metrics import FloatArray, check_vector
 from sage.middleware.services.memory.vdb.rows import (
     Batch,
     Metadata,
+    check_changes,
     check_ids,
-    check_metadatas,
-    check_texts,
+    new_batch,
     to_json,
 )
 from sage.middleware.services.memory.vdb.single_row import SingleRow
@@ -96,10 +96,7 @@ class Writes(SingleRow, VdbCore):
         wanted = check_ids(ids)
         if not wanted:
             return
-        new_texts = None if texts is None else check_texts(texts)
-        if new_texts is not None and len(new_texts) != len(wanted):
-            raise InvalidInputError(f"got {len(new_texts)} texts for {len(wanted)} ids")
-        checked = None if metadatas is None else check_metadatas(metadatas, len(wanted))
+        new_texts, checked = check_changes(len(wanted), texts, metadatas)
         ready: FloatArray | None = None
         if vectors is not None or (new_texts is not None and self.dim is not None):
             if new_texts is not None:
@@ -199,20 +196,11 @@ class Writes(SingleRow, VdbCore):
         ids: Iterable[str] | None,
         vectors: Any,
     ) -> Batch:
-        checked = check_texts(texts)
-        plain, json = check_metadatas(metadatas, len(checked))
-        names = self._ids.take(len(checked)) if ids is None else check_ids(ids)
-        if len(names) != len(checked):
-            raise InvalidInputError(f"got {len(names)} ids for {len(checked)} texts")
-        return Batch(
-            ids=names,
-            texts=checked,
-            metadatas=plain,
-            json=json,
-            vectors=self._vectors(checked, vectors, len(checked)) if checked else None,
-            times=[time.time()] * len(checked),
-            embedded=vectors is None and self.dim is not None,
+        batch = new_batch(
+            texts, metadatas, ids, self._ids, lambda new: self._vectors(new, vectors, len(new))
         )
+        batch.embedded = vectors is None and self.dim is not None
+        return batch
 
     def _vectors(self, texts: Sequence[str], vectors: Any, rows: int) -> FloatArray | None:
         """What goes to the vector file; the model is asked outside of any transaction."""
