@@ -108,13 +108,73 @@ def test_futures_of_a_loop_are_woken_together(path: Path) -> None:
 def test_payloads_are_there_before_what_names_them_and_only_once(path: Path) -> None:
     ledger = Ledger.open(path)
     data = b"v" + b"x" * 1000
-    blob = (digest_of(data), data)
+    digest = digest_of(data)
     for n in range(3):
-        ledger.add_and_wait("calls", [(row(str(n)), [blob])])
-    assert ledger.payload(blob[0]) == data
+        ledger.add_and_wait("calls", [(row(str(n)), [(digest, data)])])
+    assert ledger.payload(digest) == data
+    assert path.with_name("ledger.payloads").read_bytes() == data
     assert ledger.query("SELECT count(*) FROM payloads") == [(1,)]
     with pytest.raises(LedgerError, match="is missing"):
         ledger.payload(b"0" * 16)
+    ledger.close()
+
+
+def blob(n: int) -> tuple[bytes, bytes]:
+    data = b"v" + str(n).encode() * 300
+    return digest_of(data), data
+
+
+def indexed(ledger: Ledger) -> int:
+    count: int = ledger.query("SELECT count(*) FROM payloads")[0][0]
+    return count
+
+
+def test_places_of_payloads_are_found_before_they_are_indexed(path: Path) -> None:
+    """By the ledger that wrote them, by that of another process, and after a crash."""
+    ledger = Ledger(path)
+    blobs = [blob(n) for n in range(9)]
+    for n in range(0, 9, 3):
+        ledger.add_and_wait("calls", [(row("a"), blobs[n : n + 2]), (row("b"), [blobs[n + 2]])])
+    assert indexed(ledger) == 3, "the first transaction of a writer puts in what is noted"
+    size = path.with_name("ledger.payloads").stat().st_size
+
+    other = Ledger(path)  # the first one is never closed, as in a process that was killed
+    for reader in (ledger, other):
+        assert [reader.payload(digest) for digest, _ in blobs] == [data for _, data in blobs]
+    other.add_and_wait("calls", [(row("c"), ())])
+    assert indexed(other) == 9
+    other.add_and_wait("calls", [(row("d"), blobs)])
+    assert path.with_name("ledger.payloads").stat().st_size == size
+    other.close()
+    ledger.close()
+
+
+def test_places_are_indexed_together(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "INDEX", 5)
+    first, second = Ledger(path), Ledger(path)
+    for ledger in (first, second):
+        ledger.add_and_wait("calls", [(row("begin"), ())])
+    seen = []
+    for n in range(9):
+        ledger = (first, second)[n % 2]
+        ledger.add_and_wait("calls", [(row(str(n)), [blob(n)])])
+        seen.append(indexed(ledger))
+    assert seen == [0] * 9, "each of them knows of five"
+    first.add_and_wait("calls", [(row("10"), [blob(10)])])
+    assert indexed(first) == 10, "with those of the other"
+    second.add_and_wait("calls", [(row("11"), [blob(11)])])
+    second.finish()
+    assert indexed(second) == 11
+    assert all(first.payload(blob(n)[0]) == blob(n)[1] for n in range(9))
+    second.close()
+    first.close()
+
+
+def test_payloads_of_outputs_alone(path: Path) -> None:
+    ledger = Ledger.open(path)
+    ledger.add("outputs", [((1, "a", 0, "ok", 0.0, b"x"), [blob(1)])])
+    ledger.drain()
+    assert ledger.payload(blob(1)[0]) == blob(1)[1]
     ledger.close()
 
 

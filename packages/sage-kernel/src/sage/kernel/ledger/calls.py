@@ -459,6 +459,7 @@ class StepCalls:
             error,
             source,
             flags | (SHARED if self.cache == "shared" else 0),
+            None,
         )
 
     def _input(self, asked: Request, blobs: Blobs | None) -> bytes | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 PAGE_SIZE: Final = 4096
 """The rows are small (payloads have a file of their own), and whole pages are written."""
 
@@ -30,6 +30,10 @@ SCHEMA: Final = (
         at INTEGER NOT NULL,      -- offset in the file of payloads
         size INTEGER NOT NULL     -- bytes
     ) WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS indexed (
+        upto INTEGER NOT NULL     -- the last call whose payloads are in the table of payloads
+    )""",
+    "INSERT INTO indexed SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM indexed)",
     """CREATE TABLE IF NOT EXISTS calls (
         id INTEGER PRIMARY KEY,
         step INTEGER NOT NULL,
@@ -50,7 +54,8 @@ SCHEMA: Final = (
         retries INTEGER NOT NULL,
         error TEXT,               -- why it failed; NULL: it has a response
         source INTEGER,           -- the call whose response was taken: nothing was paid
-        flags INTEGER NOT NULL
+        flags INTEGER NOT NULL,
+        pieces BLOB               -- places of payloads that are new in its transaction
     )""",
     "CREATE INDEX IF NOT EXISTS calls_by_record ON calls (step, record, request)",
     "CREATE INDEX IF NOT EXISTS calls_shared ON calls (request) WHERE flags & 4 <> 0",
@@ -87,6 +92,7 @@ INSERTS: Final = {
         "error",
         "source",
         "flags",
+        "pieces",
     ),
     "outputs": ("step", "record", "nth", "status", "at", "facts"),
 }

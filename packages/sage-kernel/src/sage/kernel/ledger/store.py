@@ -16,6 +16,7 @@ from sage.common.paths import ensure_dir
 from sage.kernel.ledger.errors import LedgerError, PayloadError
 from sage.kernel.ledger.payloads import digest_of
 from sage.kernel.ledger.pieces import PieceFile
+from sage.kernel.ledger.places import Place, noted
 from sage.kernel.ledger.schema import FORMAT, PAGE_SIZE, SCHEMA
 from sage.kernel.ledger.writer import GroupWriter
 
@@ -46,6 +47,7 @@ class Ledger(GroupWriter):
         super().__init__(path, connection, pieces, sync=durability == "power")
         self._reader: sqlite3.Connection | None = None
         self._reading = threading.Lock()
+        self._noted: dict[bytes, Place] = {}
 
     @classmethod
     def open(cls, path: Path, *, durability: str = "power") -> Ledger:
@@ -118,14 +120,24 @@ class Ledger(GroupWriter):
         Raises:
             PayloadError: It is not there, or its content is not what the digest says.
         """
-        found = self.query("SELECT at, size FROM payloads WHERE digest = ?", (digest,))
-        data = self._pieces.read(*found[0]) if found else b""
-        if not found or digest_of(data) != digest:
-            what = "is missing" if not found else "is damaged"
+        place = self._place_of(digest)
+        data = b"" if place is None else self._pieces.read(*place)
+        if place is None or digest_of(data) != digest:
+            what = "is missing" if place is None else "is damaged"
             raise PayloadError(
                 f"payload {digest.hex()} of the ledger {str(self._pieces.path)!r} {what}"
             )
         return data
+
+    def _place_of(self, digest: bytes) -> Place | None:
+        place = self._noted.get(digest)
+        if place is None:
+            found = self.query("SELECT at, size FROM payloads WHERE digest = ?", (digest,))
+            if found:
+                return (found[0][0], found[0][1])
+            self._noted = noted(self.query)
+            place = self._noted.get(digest)
+        return place
 
 
 _open: dict[Path, Ledger] = {}

@@ -6,7 +6,7 @@ its callbacks add in one turn. Calls that nobody waits for ride along, or follow
 seconds. What became of items is put off until there is much of it, or it is that old: each
 transaction that touches another table writes another page.
 
-Predecessor: ``sage.kernel.ledger.pieces``; successor: ``sage.kernel.ledger.store``.
+Predecessor: ``sage.kernel.ledger.places``; successor: ``sage.kernel.ledger.store``.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from sage.kernel.ledger.errors import LedgerError
 from sage.kernel.ledger.pieces import PieceFile
+from sage.kernel.ledger.places import INDEXED, Place, note, to_index
 from sage.kernel.ledger.schema import INSERTS, VERBS
 
 MOST_ROWS: Final = 64
@@ -28,6 +29,8 @@ LAZY: Final = 0.25
 """Seconds after which rows that nobody waits for are due; twice that if others keep coming."""
 PUT_OFF: Final = 256
 """Rows of outputs that the next transaction takes whatever their age."""
+INDEX: Final = 2048
+"""Payloads whose places are put into the index together."""
 KNOWN: Final = 100_000
 """Digests of payloads that are remembered as being on the disk."""
 
@@ -70,6 +73,7 @@ class GroupWriter:
         self._timed = False
         self._blobs: dict[bytes, bytes] = {}
         self._known: dict[bytes, None] = {}
+        self._places: dict[bytes, Place] | None = None
         self._urgent = False
         self._closing = False
         self._error: LedgerError | None = None
@@ -234,45 +238,68 @@ class GroupWriter:
         for table, row, _ in entries:
             if table:
                 rows[table].append(row)
+        calls = rows["calls"]
         execute = self._connection.execute
         execute("BEGIN IMMEDIATE")
         try:
-            if blobs:
-                rows["payloads"] = self._keep(blobs)
+            places = self._keep(blobs) if blobs else {}
+            if places and calls:
+                calls[-1] = (*calls[-1][:-1], note(places))
+            elif places:
+                self._insert("payloads", [(digest, *place) for digest, place in places.items()])
+                places = {}
             for table, all_rows in rows.items():
-                for start in range(0, len(all_rows), MOST_ROWS):
-                    part = all_rows[start : start + MOST_ROWS]
-                    execute(self._statement(table, len(part)), [v for row in part for v in row])
+                self._insert(table, all_rows)
+            before = self._places
+            index = before is None or len(before) + len(places) > INDEX
+            if index:
+                self._index()
             execute("COMMIT")
         except BaseException:
             if self._connection.in_transaction:
                 execute("ROLLBACK")
             raise
         self.commits += 1
+        if before is None or index:
+            self._places = {}
+        else:
+            before.update(places)
         if len(self._known) > KNOWN:
             self._known.clear()
         self._known.update(dict.fromkeys(blobs))
 
-    def _keep(self, blobs: dict[bytes, bytes]) -> list[Row]:
-        """Append the payloads that are not there yet; their rows."""
+    def _index(self) -> None:
+        """Put the places that calls note into the index, those of other processes too."""
+        self._insert("payloads", to_index(self._connection.execute))
+        self._connection.execute(INDEXED)
+
+    def _insert(self, table: str, rows: Sequence[Row]) -> None:
+        for start in range(0, len(rows), MOST_ROWS):
+            part = rows[start : start + MOST_ROWS]
+            values = [value for row in part for value in row]
+            self._connection.execute(self._statement(table, len(part)), values)
+
+    def _keep(self, blobs: dict[bytes, bytes]) -> dict[bytes, Place]:
+        """Append the payloads that are not there yet; where they are."""
         digests = list(blobs)
         there: set[bytes] = set()
+        noted = self._places or {}
         for start in range(0, len(digests), MOST_ROWS):
             part = digests[start : start + MOST_ROWS]
             marks = ",".join("?" * len(part))
             found = f"SELECT digest FROM payloads WHERE digest IN ({marks})"  # noqa: S608
             there.update(row[0] for row in self._connection.execute(found, part))
-        fresh = [digest for digest in digests if digest not in there]
+        fresh = [digest for digest in digests if digest not in there and digest not in noted]
         if not fresh:
-            return []
+            return {}
         at = self._pieces.append(blobs[digest] for digest in fresh)
         if self._sync:
             self._pieces.sync()
-        rows: list[Row] = []
+        places: dict[bytes, Place] = {}
         for digest in fresh:
-            rows.append((digest, at, len(blobs[digest])))
+            places[digest] = (at, len(blobs[digest]))
             at += len(blobs[digest])
-        return rows
+        return places
 
     def _statement(self, table: str, count: int) -> str:
         """One INSERT of ``count`` rows: each step of a statement gives up the interpreter lock."""
@@ -296,6 +323,18 @@ class GroupWriter:
             self._thread.join()
         with self._committing:
             self._write_group()
+            if self._places:
+                self._index_rest()
+
+    def _index_rest(self) -> None:
+        execute = self._connection.execute
+        try:
+            execute("BEGIN IMMEDIATE")
+            self._index()
+            execute("COMMIT")
+        except sqlite3.Error:  # the next one who writes does it
+            if self._connection.in_transaction:
+                execute("ROLLBACK")
 
 
 class LoopWaiter:
