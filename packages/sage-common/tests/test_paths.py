@@ -55,6 +55,20 @@ def test_secrets_are_private_and_whole(tmp_path):
     assert [p.name for p in file.parent.iterdir()] == ["token"]
 
 
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
+    file = tmp_path / "rows"
+    file.write_text("old")
+    with pytest.raises(TypeError), paths.replacing(file) as stream:
+        stream.writelines([b"half", "no bytes"])
+    assert file.read_text() == "old"
+    with paths.replacing(file) as stream:
+        stream.write(b"new")
+        stream.flush()
+        assert file.read_text() == "old"
+    assert file.read_text() == "new"
+    assert [p.name for p in tmp_path.iterdir()] == ["rows"]
+
+
 def test_within(tmp_path):
     (tmp_path / "base").mkdir()
     base = tmp_path / "base"

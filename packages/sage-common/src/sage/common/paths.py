@@ -10,7 +10,10 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import platformdirs
 
@@ -76,6 +79,26 @@ def ensure_dir(path: str | os.PathLike[str]) -> Path:
     return folder
 
 
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """A stream to a new file (0600) that takes the place of ``path`` when the block ends well.
+
+    A reader sees the old content or the new, never a part; after an error nothing is left.
+    """
+    target = Path(path)
+    # mkstemp makes the file with mode 0600 before anything is in it.
+    handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(temporary).replace(target)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
 def write_secret(path: str | os.PathLike[str], content: str | bytes) -> Path:
     """Write ``content`` (text as UTF-8) to a file only its owner can read (0600), in one step.
 
@@ -83,17 +106,8 @@ def write_secret(path: str | os.PathLike[str], content: str | bytes) -> Path:
     """
     target = Path(path)
     ensure_dir(target.parent)
-    # mkstemp makes the file with mode 0600 before anything is in it.
-    handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content.encode() if isinstance(content, str) else content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).replace(target)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with replacing(target) as stream:
+        stream.write(content.encode() if isinstance(content, str) else content)
     return target
 
 

@@ -7,15 +7,14 @@ collection but no entry is read and entered again. The file is replaced as a who
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import attrs
 import orjson
 
+from sage.common.paths import replacing
 from sage.middleware.services.memory.storage.layout import KIND_FILE, has_collection
 
 MANAGER_FILE = "manager.json"
@@ -76,7 +75,8 @@ class Catalog:
     def put(self, entry: CatalogEntry) -> None:
         """Enter a new collection; its directory says the same."""
         directory = self._root / entry.name
-        _replace(directory / KIND_FILE, orjson.dumps(attrs.asdict(entry)))
+        with replacing(directory / KIND_FILE) as stream:
+            stream.write(orjson.dumps(attrs.asdict(entry)))
         self._write(self.read())
 
     def rename(self, entry: CatalogEntry, new_name: str) -> None:
@@ -89,17 +89,5 @@ class Catalog:
 
     def _write(self, entries: dict[str, CatalogEntry]) -> None:
         data = {"version": 1, "collections": [attrs.asdict(e) for e in entries.values()]}
-        _replace(self._file, orjson.dumps(data, option=orjson.OPT_INDENT_2))
-
-
-def _replace(target: Path, data: bytes) -> None:
-    handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).replace(target)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        with replacing(self._file) as stream:
+            stream.write(orjson.dumps(data, option=orjson.OPT_INDENT_2))

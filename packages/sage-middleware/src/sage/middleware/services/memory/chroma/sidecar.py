@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from sage.common.paths import replacing
 from sage.middleware.services.memory.errors import CollectionDamagedError
 
 _FILE = "chroma.json"
@@ -36,13 +35,5 @@ class Sidecar:
 
     def write(self, data: dict[str, Any]) -> None:
         """Replace the mapping."""
-        handle, temporary = tempfile.mkstemp(prefix=f".{_FILE}.", dir=self._file.parent)
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(orjson.dumps(data))
-                stream.flush()
-                os.fsync(stream.fileno())
-            Path(temporary).replace(self._file)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        with replacing(self._file) as stream:
+            stream.write(orjson.dumps(data))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from sage.common.cli.output import JsonOption, OutputFormat, OutputOption, emit, say
+from sage.common.paths import replacing
 from sage.middleware.services.memory.cli.opening import (
     DirOption,
     NameArgument,
@@ -219,18 +219,12 @@ def _export(collection: Any, target: Path, where: Any, vectors: bool, advance: A
     import orjson  # noqa: PLC0415 - as NumPy below it: not for --help
 
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     count = 0
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            for row in collection.scan(where, with_vectors=vectors):
-                stream.write(orjson.dumps(row, option=orjson.OPT_SERIALIZE_NUMPY) + b"\n")
-                count += 1
-                advance(1)
-        Path(temporary).replace(target)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with replacing(target) as stream:
+        for row in collection.scan(where, with_vectors=vectors):
+            stream.write(orjson.dumps(row, option=orjson.OPT_SERIALIZE_NUMPY) + b"\n")
+            count += 1
+            advance(1)
     return count
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
@@ -11,6 +10,7 @@ from typing import Any, overload
 import numpy as np
 import orjson
 
+from sage.common.paths import replacing
 from sage.middleware.services.memory.errors import InvalidInputError
 from sage.middleware.services.memory.rest.transport import Transport
 from sage.middleware.services.memory.vdb.filters import Where
@@ -88,23 +88,17 @@ class RemoteBase:
         """Write the collection as JSON lines; returns how many. The file appears when complete."""
         target = Path(file)
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
         count = 0
         query = {
             "where": None if where is None else orjson.dumps(where).decode(),
             "with_vectors": str(with_vectors).lower(),
         }
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                for line in self._transport.stream(
-                    "GET", ("collections", self.name, "export"), query=query
-                ):
-                    stream.write(line + b"\n")
-                    count += 1
-            Path(temporary).replace(target)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        with replacing(target) as stream:
+            for line in self._transport.stream(
+                "GET", ("collections", self.name, "export"), query=query
+            ):
+                stream.write(line + b"\n")
+                count += 1
         return count
 
     def import_jsonl(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from sage.common.paths import replacing
 from sage.middleware.services.memory.errors import InvalidInputError
 from sage.middleware.services.memory.vdb.filters import Where
 
@@ -43,19 +43,11 @@ class JsonLines:
         """
         target = Path(file)
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
         count = 0
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                for row in self.scan(where, with_vectors=with_vectors):
-                    stream.write(orjson.dumps(row, option=orjson.OPT_SERIALIZE_NUMPY) + b"\n")
-                    count += 1
-                stream.flush()
-                os.fsync(stream.fileno())
-            Path(temporary).replace(target)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        with replacing(target) as stream:
+            for row in self.scan(where, with_vectors=with_vectors):
+                stream.write(orjson.dumps(row, option=orjson.OPT_SERIALIZE_NUMPY) + b"\n")
+                count += 1
         return count
 
     def import_jsonl(
