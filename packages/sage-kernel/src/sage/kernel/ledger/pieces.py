@@ -4,7 +4,7 @@ Where a piece is says the ledger's database; bytes that it does not name were wr
 that died before its transaction was committed. Blobs inside of the database would leave a third of
 its pages empty and be written twice.
 
-Predecessor: ``sage.kernel.ledger.payloads``; successor: ``sage.kernel.ledger.store``.
+Predecessor: ``sage.kernel.ledger.payloads``; successor: ``sage.kernel.ledger.places``.
 """
 
 from __future__ import annotations

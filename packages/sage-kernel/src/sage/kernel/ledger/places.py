@@ -11,14 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from struct import Struct
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from sage.kernel.ledger.payloads import DIGEST_SIZE
 
 Place = tuple[int, int]
 """Offset in the file of payloads, and bytes."""
 
-_NOTED = Struct(f">{DIGEST_SIZE}sQI")
+_NOTED: Final = Struct(f">{DIGEST_SIZE}sQI")
 
 
 class Select(Protocol):
@@ -45,5 +45,5 @@ def to_index(select: Select) -> list[tuple[bytes, int, int]]:
     return sorted((digest, *place) for digest, place in noted(select).items())
 
 
-INDEXED = "UPDATE indexed SET upto = (SELECT ifnull(max(id), 0) FROM calls)"
+INDEXED: Final = "UPDATE indexed SET upto = (SELECT ifnull(max(id), 0) FROM calls)"
 """All places that are noted are in the index: in the transaction that puts them there."""
