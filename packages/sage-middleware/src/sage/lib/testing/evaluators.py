@@ -17,11 +17,10 @@ from typing import Any
 import attrs
 import pytest
 
-from sage.api.context import RuntimeContext
 from sage.api.local_environment import LocalEnvironment
 from sage.common.errors import ConfigError
 from sage.lib.types import Answer, Citation, Document, Evaluation, Query, Usage
-from sage.middleware.testing.retrievers import run_items
+from sage.middleware.testing.retrievers import run_opened
 
 FULL = Answer(
     text="The Nile is 6,650 km long.",
@@ -77,14 +76,7 @@ class EvaluatorSuite:
 
     def run(self, *items: Any) -> list[Any]:
         """Open an evaluator, give it the items, close it."""
-        operator = self.make()
-        ctx = RuntimeContext(job_id="suite", job_name="suite", operator="step", uid="step")
-        operator.ctx = ctx
-        operator.open(ctx)
-        try:
-            return run_items(operator, *items)
-        finally:
-            operator.close()
+        return run_opened(self.make(), *items)
 
     def test_it_sets_the_scores_that_it_names(self) -> None:
         names = set(self.make().metrics)

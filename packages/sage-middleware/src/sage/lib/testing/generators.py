@@ -17,10 +17,9 @@ from typing import Any
 
 import pytest
 
-from sage.api.context import RuntimeContext
 from sage.api.local_environment import LocalEnvironment
 from sage.lib.types import Answer, ChatMessage, Document, Prompt, Query
-from sage.middleware.testing.retrievers import run_items
+from sage.middleware.testing.retrievers import run_opened
 
 PASSAGES = (
     Document(id="nile", text="The Nile is 6,650 km long.", score=0.9, parent_id="a"),
@@ -46,14 +45,7 @@ class GeneratorSuite:
 
     def run(self, *items: Any) -> list[Any]:
         """Open a generator, give it the items, close it."""
-        operator = self.make()
-        ctx = RuntimeContext(job_id="suite", job_name="suite", operator="step", uid="step")
-        operator.ctx = ctx
-        operator.open(ctx)
-        try:
-            return run_items(operator, *items)
-        finally:
-            operator.close()
+        return run_opened(self.make(), *items)
 
     def test_an_answer_keeps_what_led_to_it(self) -> None:
         prompt = sample_prompt()
@@ -88,14 +80,8 @@ class GeneratorSuite:
 
     def test_it_can_be_opened_again_after_close(self) -> None:
         operator = self.make()
-        ctx = RuntimeContext(job_id="suite", job_name="suite", operator="step", uid="step")
         for _ in range(2):
-            operator.ctx = ctx
-            operator.open(ctx)
-            try:
-                (answer,) = run_items(operator, sample_prompt())
-            finally:
-                operator.close()
+            (answer,) = run_opened(operator, sample_prompt())
             assert answer.text.strip()
 
     def test_in_a_job_every_question_gets_its_answer(self) -> None:

@@ -18,10 +18,9 @@ from collections import Counter
 from functools import partial
 from typing import Any, ClassVar
 
-from sage.api.context import RuntimeContext
 from sage.api.local_environment import LocalEnvironment
 from sage.lib.types import Document, Query, Retrieved
-from sage.middleware.testing.retrievers import run_items
+from sage.middleware.testing.retrievers import run_opened
 
 ITEMS: tuple[Any, ...] = (
     "Why?",
@@ -54,14 +53,7 @@ class RouterSuite:
 
     def run(self, *items: Any) -> list[Any]:
         """Open a router, give it the items, close it."""
-        operator = self.make()
-        ctx = RuntimeContext(job_id="suite", job_name="suite", operator="step", uid="step")
-        operator.ctx = ctx
-        operator.open(ctx)
-        try:
-            return run_items(operator, *items)
-        finally:
-            operator.close()
+        return run_opened(self.make(), *items)
 
     def test_every_item_has_a_known_route(self) -> None:
         assert set(self.run(*self.items())) <= set(self.routes)

@@ -17,9 +17,8 @@ from typing import Any, ClassVar
 
 import pytest
 
-from sage.api.context import RuntimeContext
 from sage.api.local_environment import LocalEnvironment
-from sage.middleware.testing.retrievers import run_items
+from sage.middleware.testing.retrievers import run_opened
 
 QUESTION = "Which river flows through Egypt?"
 
@@ -51,11 +50,7 @@ class RerankerSuite:
 
     def run(self, operator: Any, *items: Any) -> list[Any]:
         """Open the operator, give it the items, close it."""
-        operator.open(RuntimeContext(job_id="suite", job_name="suite", operator="step", uid="step"))
-        try:
-            return run_items(operator, *items)
-        finally:
-            operator.close()
+        return run_opened(operator, *items)
 
     def need(self, feature: str) -> None:
         """Skip the test if the operator says that it lacks ``feature``."""

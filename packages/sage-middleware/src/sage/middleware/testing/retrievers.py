@@ -53,11 +53,7 @@ class RetrieverSuite:
 
     def run(self, operator: Any, *items: Any) -> list[Any]:
         """Open the operator, give it the items, close it."""
-        operator.open(RuntimeContext(job_id="suite", job_name="suite", operator="step", uid="step"))
-        try:
-            return run_items(operator, *items)
-        finally:
-            operator.close()
+        return run_opened(operator, *items)
 
     def need(self, feature: str) -> None:
         """Skip the test if the retriever says that it lacks ``feature``."""
@@ -135,3 +131,14 @@ def run_items(operator: Any, *items: Any) -> list[Any]:
         return [await operator.execute(item) for item in items]
 
     return asyncio.run(run())
+
+
+def run_opened(operator: Any, *items: Any) -> list[Any]:
+    """What an operator makes of the items between ``open`` and ``close``."""
+    ctx = RuntimeContext(job_id="suite", job_name="suite", operator="step", uid="step")
+    operator.ctx = ctx
+    operator.open(ctx)
+    try:
+        return run_items(operator, *items)
+    finally:
+        operator.close()
