@@ -2,11 +2,12 @@
 
     python -m benchmarks.durability.ledger [--calls 2000] [--rounds 5]
 
-CPU: an async step makes one ``ctx.call`` per item, 64 in flight, of a coroutine that does next to
-nothing, with the ledger and without (``ledger=False``, everything else the same). The difference of
-the CPU time of all threads, the ledger's among them, over the number of calls; with ``process`` and
-``power`` durability, for a request and response of some bytes and for a chat request of 2 KB with a
-reply of 1 KB, new ones in each call.
+CPU: a step makes one ``ctx.call`` per item of a function that does next to nothing, with the ledger
+and without (``ledger=False``, everything else the same). The difference of the CPU time of all
+threads, the ledger's among them, over the number of calls; with ``process`` and ``power``
+durability, for a request and response of some bytes and for a chat request of 2 KB with a reply of
+1 KB, new ones in each call. Async: 64 in flight, which share transactions. Sync: one at a time,
+each call waits for a transaction, and with ``power`` for the disk, of its own.
 
 Disk: all files of the store (ledger, write-ahead log, checkpoints, facts of the run) over the bytes
 of the texts. Agent: one item, 200 steps, each sends the whole conversation and adds 2 KB to it;
@@ -48,8 +49,7 @@ async def reply(item: Any) -> Any:
 
 
 async def chat(messages: list[dict[str, str]]) -> dict[str, Any]:
-    content = messages[-1]["content"]
-    return {"role": "assistant", "content": content[: SIZE // 2], "usage": [len(content), 300]}
+    return chat_now(messages)
 
 
 class Small(MapFunction[int, Any]):
@@ -62,16 +62,42 @@ class Chat(MapFunction[str, Any]):
         return await self.ctx.call(chat, [{"role": "user", "content": item}])
 
 
+def reply_now(item: Any) -> Any:
+    return item
+
+
+def chat_now(messages: list[dict[str, str]]) -> dict[str, Any]:
+    content = messages[-1]["content"]
+    return {"role": "assistant", "content": content[: SIZE // 2], "usage": [len(content), 300]}
+
+
+class SmallSync(MapFunction[int, Any]):
+    def execute(self, item: int) -> Any:
+        return self.ctx.call(reply_now, item)
+
+
+class ChatSync(MapFunction[str, Any]):
+    def execute(self, item: str) -> Any:
+        return self.ctx.call(chat_now, [{"role": "user", "content": item}])
+
+
 class Work(NamedTuple):
-    """A step that makes one call per item, and how its items are made."""
+    """A step that makes one call per item, its options, and how its items are made."""
 
     step: type[MapFunction[Any, Any]]
+    options: dict[str, Any]
     item: Callable[[int], Any]
 
 
+def chat_item(number: int) -> str:
+    return text(number, SIZE)
+
+
 WORKS = {
-    "small call": Work(Small, lambda n: n),
-    "2 KB call": Work(Chat, lambda n: text(n, SIZE)),
+    "small call": Work(Small, {"concurrency": IN_FLIGHT}, int),
+    "2 KB call": Work(Chat, {"concurrency": IN_FLIGHT}, chat_item),
+    "sync small call": Work(SmallSync, {}, int),
+    "sync 2 KB call": Work(ChatSync, {}, chat_item),
 }
 
 
@@ -85,7 +111,7 @@ def run(work: Work, items: list[Any], durability: str, *, ledger: bool) -> Meter
         def count(_: Any) -> None:
             done[0] += 1
 
-        env.from_collection(items).map(work.step, concurrency=IN_FLIGHT).sink(count)
+        env.from_collection(items).map(work.step, **work.options).sink(count)
         with Meter() as meter:
             job = env.submit()
             job.wait()
