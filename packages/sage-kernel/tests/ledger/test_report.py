@@ -74,6 +74,9 @@ def test_cost_by_everything(open_: Open, make_step: Any, path: Path) -> None:
         "USD",
     ]
     assert "price unknown: ? call (3 calls)" in text
+    spent = [line.split()[6:] for line in text.splitlines()[1:4]]
+    known = report.money(3 * one)
+    assert spent == [[known], ["3", "unknown"], [known, "+", "3", "unknown"]]
     assert by.to_dict()["total"]["cost"] == str(3 * one)
     with pytest.raises(JobError, match="by must be one of"):
         report.cost(path, run.id, "day")
@@ -115,6 +118,28 @@ def test_why_shows_the_chain(open_: Open, make_step: Any, path: Path) -> None:
     assert "after 2 failed attempts" in lines[6]
     assert lines[7].endswith("…")
     assert why.to_dict()["calls"][0]["cost"] == str(why.cost)
+
+
+@pytest.mark.parametrize(
+    ("infos", "cost"),
+    [
+        ([INFO], "{} USD"),
+        ([INFO, None], "{} USD and 1 call of unknown price"),
+        ([None, None], "2 calls of unknown price"),
+        ([], "0.00 USD"),
+    ],
+)
+def test_an_unknown_price_is_not_zero(
+    open_: Open, make_step: Any, path: Path, infos: list[Any], cost: str
+) -> None:
+    run = open_()
+    step = make_step(run)
+    for at, info in enumerate(infos):
+        step.ctx.call(ask, str(at), call_info=info)
+    run.output(step.calls.step, "source:0", "ok", {})
+    why = report.why(path, run.id, "source:0")
+    last = str(why).splitlines()[-1].split(maxsplit=1)
+    assert last == ["cost", cost.format(report.money(why.cost))]
 
 
 def test_what_is_not_there(open_: Open, path: Path, tmp_path: Path) -> None:

@@ -85,8 +85,9 @@ def _output(output: OutputFacts) -> str:
 def _cost(why: Why) -> str:
     from sage.kernel.ledger.report import money  # noqa: PLC0415 - as above
 
-    unknown = f", and {why.unpriced} calls of unknown price" if why.unpriced else ""
-    return f"{money(why.cost)} USD{unknown}"
+    known = [f"{money(why.cost)} USD"] if why.cost or not why.unpriced else []
+    calls = f"{why.unpriced} call{'s' if why.unpriced > 1 else ''} of unknown price"
+    return " and ".join(known + ([calls] if why.unpriced else []))
 
 
 def _short(value: Any) -> str:

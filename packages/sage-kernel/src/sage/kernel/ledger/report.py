@@ -85,7 +85,7 @@ class CostReport:
                 str(line.failed),
                 str(line.input_tokens),
                 str(line.output_tokens),
-                money(line.cost) + (f" + {line.unpriced} unknown" if line.unpriced else ""),
+                _spent(line.cost, line.unpriced),
             )
             for line in (*self.lines, self.total)
         ]
@@ -97,8 +97,16 @@ class CostReport:
             ).rstrip()
             for row in (head, *rows)
         ]
-        text += [f"price unknown: {what} ({count} calls)" for what, count in self.unpriced.items()]
+        text += [
+            f"price unknown: {what} ({count} call{'s' if count > 1 else ''})"
+            for what, count in self.unpriced.items()
+        ]
         return "\n".join(text)
+
+
+def _spent(cost: Decimal, unpriced: int) -> str:
+    known = [money(cost)] if cost or not unpriced else []
+    return " + ".join(known + ([f"{unpriced} unknown"] if unpriced else []))
 
 
 @attrs.frozen(kw_only=True)

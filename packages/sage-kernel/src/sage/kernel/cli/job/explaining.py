@@ -46,7 +46,7 @@ def outputs(
             "step": each["step"],
             "status": each["status"],
             "at": moment(each["at"]),
-            "facts": ", ".join(f"{key}={value}" for key, value in each["facts"].items()),
+            "facts": ", ".join(f"{k}={v}" for k, v in each["facts"].items() if v not in ([], {})),
         }
         for each in found
     ]
