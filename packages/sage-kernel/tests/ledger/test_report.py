@@ -208,6 +208,27 @@ def test_a_damaged_response_is_asked_for_again(
     assert make_step(open_()).ctx.call(long, "abc") == first
     assert made == ["abc", "abc"]
     assert "a call is made again" in caplog.text
+    # The copy that was written then takes the place of the damaged one: nobody pays a third time.
+    assert make_step(open_()).ctx.call(long, "abc") == first
+    assert make_step(open_(mode="replay")).ctx.call(long, "abc") == first
+    assert made == ["abc", "abc"]
+
+
+@pytest.mark.parametrize("indexed", [False, True])
+def test_a_damaged_payload_is_mended_for_other_processes_too(
+    open_: Open, make_step: Any, path: Path, indexed: bool
+) -> None:
+    run = open_()
+    first = make_step(run).ctx.call(ask, "abc " * 100)
+    run.store.drain()
+    if indexed:  # otherwise its place is only noted with its call
+        run.close()
+        run = open_()
+    file = path.with_name("ledger.payloads")
+    file.write_bytes(file.read_bytes().replace(b"ABC " * 50, b"XYZ " * 50))
+    assert make_step(run).ctx.call(ask, "abc " * 100) == first
+    run.close()
+    assert make_step(open_(mode="replay")).ctx.call(ask, "abc " * 100) == first
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,7 @@ INSERTS: Final = {
 """Columns of what the writer's thread inserts, per table."""
 
 VERBS: Final = {
-    "payloads": "INSERT OR IGNORE",
+    "payloads": "INSERT OR REPLACE",  # the same content; a damaged copy is given up
     "calls": "INSERT",
     "outputs": "INSERT OR REPLACE",  # an item that is computed again has the last word
 }

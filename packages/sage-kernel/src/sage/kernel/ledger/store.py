@@ -124,6 +124,8 @@ class Ledger(GroupWriter):
         data = b"" if place is None else self._pieces.read(*place)
         if place is None or digest_of(data) != digest:
             what = "is missing" if place is None else "is damaged"
+            self._noted.pop(digest, None)
+            self.replace(digest)
             raise PayloadError(
                 f"payload {digest.hex()} of the ledger {str(self._pieces.path)!r} {what}"
             )

@@ -73,6 +73,7 @@ class GroupWriter:
         self._timed = False
         self._blobs: dict[bytes, bytes] = {}
         self._known: dict[bytes, None] = {}
+        self._damaged: set[bytes] = set()
         self._places: dict[bytes, Place] | None = None
         self._urgent = False
         self._closing = False
@@ -146,6 +147,12 @@ class GroupWriter:
             self._due = 0.0
         if not idle:
             self.add_and_wait("calls", ())
+
+    def replace(self, digest: bytes) -> None:
+        """A payload turned out to be damaged: when it comes again, it is written again."""
+        with self._lock:
+            self._damaged.add(digest)
+            self._known.pop(digest, None)
 
     def waiting(self) -> int:
         """Entries that are not written yet."""
@@ -243,6 +250,7 @@ class GroupWriter:
         execute("BEGIN IMMEDIATE")
         try:
             places = self._keep(blobs) if blobs else {}
+            mended = self._mend(places) if self._damaged else set()
             if places and calls:
                 calls[-1] = (*calls[-1][:-1], note(places))
             elif places:
@@ -264,9 +272,19 @@ class GroupWriter:
             self._places = {}
         else:
             before.update(places)
+        self._damaged -= mended
         if len(self._known) > KNOWN:
             self._known.clear()
         self._known.update(dict.fromkeys(blobs))
+
+    def _mend(self, places: dict[bytes, Place]) -> set[bytes]:
+        """Let the index say where the new copies of damaged payloads are; takes them out."""
+        mended = self._damaged & places.keys()
+        if mended:
+            self._index()  # first, lest a place that is noted already comes after
+            rows = [(digest, *places.pop(digest)) for digest in sorted(mended)]
+            self._insert("payloads", rows)
+        return mended
 
     def _index(self) -> None:
         """Put the places that calls note into the index, those of other processes too."""
@@ -289,7 +307,11 @@ class GroupWriter:
             marks = ",".join("?" * len(part))
             found = f"SELECT digest FROM payloads WHERE digest IN ({marks})"  # noqa: S608
             there.update(row[0] for row in self._connection.execute(found, part))
-        fresh = [digest for digest in digests if digest not in there and digest not in noted]
+        fresh = [
+            digest
+            for digest in digests
+            if digest in self._damaged or (digest not in there and digest not in noted)
+        ]
         if not fresh:
             return {}
         at = self._pieces.append(blobs[digest] for digest in fresh)
