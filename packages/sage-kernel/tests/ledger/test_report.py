@@ -223,10 +223,11 @@ def test_a_damaged_payload_is_mended_for_other_processes_too(
     run.store.drain()
     if indexed:  # otherwise its place is only noted with its call
         run.close()
-        run = open_()
+    again = open_()
     file = path.with_name("ledger.payloads")
     file.write_bytes(file.read_bytes().replace(b"ABC " * 50, b"XYZ " * 50))
-    assert make_step(run).ctx.call(ask, "abc " * 100) == first
+    assert make_step(again).ctx.call(ask, "abc " * 100) == first
+    again.close()
     run.close()
     assert make_step(open_(mode="replay")).ctx.call(ask, "abc " * 100) == first
 
