@@ -9,7 +9,6 @@ from typing import Any
 
 from sage.kernel.graph.model import FunctionSpec, Node
 
-CO_GENERATOR = 0x20
 CO_COROUTINE = 0x80
 CO_ASYNC_GENERATOR = 0x200
 

@@ -87,14 +87,6 @@ def to_spec(graph: StreamGraph) -> dict[str, Any]:
     return spec
 
 
-def to_yaml(graph: StreamGraph) -> str:
-    """The graph as YAML text."""
-    import yaml  # noqa: PLC0415 - 15 ms
-
-    text: str = yaml.safe_dump(to_spec(graph), sort_keys=False, allow_unicode=True)
-    return text
-
-
 def _write_step(node: Node, ids: Mapping[int, str]) -> dict[str, Any]:
     step: dict[str, Any] = {"id": node.uid, "kind": node.kind}
     operations = [write_operation(spec, node.name) for spec in node.specs]

@@ -58,11 +58,6 @@ def is_coroutine_function(function: Any) -> bool:
     return bool(code_flags(function) & _COROUTINE)
 
 
-def is_generator_function(function: Any) -> bool:
-    """Whether calling ``function`` gives a generator."""
-    return bool(code_flags(function) & _GENERATOR)
-
-
 def defines(cls: type, name: str) -> bool:
     """Whether instances of ``cls`` have a method ``name`` that a user wrote, not the contract."""
     for base in cls.__mro__:

@@ -211,24 +211,6 @@ class BM25Index:
                 return np.empty(0, np.int64), np.empty(0, np.float32)
             return self._ranked(terms, topk, allowed)
 
-    def search_many(
-        self, queries: Sequence[str], topk: int = 10, allowed: Mask | Slots | None = None
-    ) -> list[tuple[Slots, Floats]]:
-        """``search`` for several queries."""
-        return [self.search(query, topk, allowed) for query in queries]
-
-    def query_terms(self, query: str) -> list[tuple[str, float]]:
-        """Terms of a query with their idf, as the index sees them; unknown terms have df 0."""
-        with self._lock:
-            counts = Counter(self._vocabulary.analyzer.terms(query, query=True))
-            numbers = {term: self._vocabulary.query_number(term) for term in counts}
-            known = [number for number in numbers.values() if number is not None]
-            frequency = dict(zip(known, self._frequencies(known), strict=True))
-            return [
-                (term, self._idf(frequency.get(number, 0) if number is not None else 0))
-                for term, number in numbers.items()
-            ]
-
     def query_weight(self, query: str) -> float:
         """Sum of the idf of a query's terms: no document scores higher.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from sage.middleware.services.memory.errors import InvalidInputError, RowNotFoundError
+from sage.middleware.services.memory.errors import RowNotFoundError
 from sage.middleware.services.memory.graph.keys import NodeKey, check_key
 from sage.middleware.services.memory.kv.codec import decode
 from sage.middleware.services.memory.storage.database import Database
@@ -146,7 +146,3 @@ class GraphReads:
 
     def _no_node(self, node: Any) -> RowNotFoundError:
         return RowNotFoundError(f"collection {self.name!r} has no node {node!r}", ids=(node,))
-
-    def _check_positive(self, name: str, value: int) -> None:
-        if not isinstance(value, int) or value < 1:
-            raise InvalidInputError(f"{name} must be at least 1, got {value!r}")

@@ -60,11 +60,6 @@ class Provenance:
         known = attrs.asdict(self)
         return {PREFIX + key: value for key, value in known.items() if value is not None}
 
-    @classmethod
-    def from_fields(cls, metadata: Mapping[str, Any]) -> Provenance:
-        """As an entry stores it."""
-        return cls.of({key: metadata.get(PREFIX + key) for key in FIELDS})
-
 
 def check_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
     """Metadata of a user.

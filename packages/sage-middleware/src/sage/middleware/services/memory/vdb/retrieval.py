@@ -10,7 +10,6 @@ import numpy as np
 import orjson
 
 from sage.middleware.services.memory.errors import CollectionLockedError, InvalidInputError
-from sage.middleware.services.memory.vdb import filters
 from sage.middleware.services.memory.vdb.core import VdbCore
 from sage.middleware.services.memory.vdb.dense import STRATEGIES, Allowed
 from sage.middleware.services.memory.vdb.diversity import check_balance, diversify
@@ -350,9 +349,3 @@ _DEFAULTS: dict[str, Any] = {
     "strategy": "auto",
     "with_vectors": False,
 }
-
-
-def check_where(where: Where | None) -> None:
-    """Refuse a malformed filter before anything is done."""
-    if where is not None:
-        filters.parse(where)

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
-import numpy as np
 import orjson
 
 from sage.middleware.services.memory.errors import DuplicateIdError, InvalidInputError
@@ -192,8 +191,3 @@ def shown(ids: Sequence[str], most: int = 5) -> str:
     """Some ids for a message."""
     text = ", ".join(map(repr, ids[:most]))
     return text if len(ids) <= most else f"{text} and {len(ids) - most} more"
-
-
-def pick_vectors(vectors: FloatArray | None, picks: Sequence[int]) -> FloatArray | None:
-    """Some rows of the vectors, if there are any."""
-    return None if vectors is None else vectors[np.asarray(picks, np.int64)]

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-import numpy as np
 import orjson
 
 from sage.middleware.services.memory.errors import (
@@ -404,8 +403,3 @@ def metadata_of(row: StoredRow) -> Mapping[str, Any]:
     """The metadata of a stored row."""
     plain: dict[str, Any] = orjson.loads(row.meta)
     return plain
-
-
-def slots_of(rows: Sequence[StoredRow]) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """The slots of stored rows."""
-    return np.fromiter((r.slot for r in rows), np.int64, len(rows))
