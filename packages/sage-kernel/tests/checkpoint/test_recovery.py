@@ -66,19 +66,44 @@ def test_saved_again_before_anything_moved(flow, tmp_path):
     """The first checkpoint after a restore holds the same as the one it came from."""
     interrupt(flow, tmp_path, tmp_path / "first")
     env = environment(tmp_path, savepoint=str(tmp_path / "first"))
-    stream = flow(env).map(flows.Gate(10**9), concurrency=8, ordered=False, uid="gate")
-    sink = flows.Lines(tmp_path / "out", after=1, call=lambda: None)
-    stream.sink(sink, uid="out")
+    gate = flows.Gate(1)  # so the job cannot end
+    stream = flow(env).map(gate, concurrency=8, ordered=False, uid="gate")
+    stream.sink(flows.Lines(tmp_path / "out"), uid="out")
     job = env.submit()
-    job.cancel(timeout=30)  # at any moment, perhaps before the first checkpoint is complete
-    (run,) = (path for path in (tmp_path / "runs" / "flow").iterdir() if path.name == job.id)
-    if not list((run / "checkpoints").glob("*.json")):
-        return
+    pause = threading.Event()
+    while not any(e.get("event") == "checkpoint_completed" for e in job.events()):
+        pause.wait(0.001)
+    job.cancel(wait=False)
+    gate.open()
+    job.wait(30)
     env = environment(tmp_path, resume=job.id)
     stream = flow(env).map(flows.Gate(10**9), concurrency=8, ordered=False, uid="gate")
     stream.sink(flows.Lines(tmp_path / "out"), uid="out")
     env.execute(timeout=30)
     assert sorted((tmp_path / "out").read_text().splitlines()) == expected(flow, tmp_path)
+
+
+def test_a_run_from_a_savepoint_goes_on_when_it_is_submitted_again(tmp_path):
+    flow, savepoint = flows.keyed_state, tmp_path / "savepoint"
+    interrupt(flow, tmp_path, savepoint)
+    env = environment(tmp_path, savepoint=str(savepoint), interval=0.005)
+    gate, come = flows.Gate(1), threading.Event()
+    sink = flows.Lines(tmp_path / "out", after=50, call=come.set)
+    flow(env).map(gate, concurrency=8, ordered=False, uid="gate").sink(sink, uid="out")
+    job = env.submit()
+    assert come.wait(30)
+    job.cancel(wait=False)
+    gate.open()
+    job.wait(30)
+    again = environment(tmp_path, savepoint=str(savepoint))
+    stream = flow(again).map(flows.Gate(10**9), concurrency=8, ordered=False, uid="gate")
+    stream.sink(flows.Lines(tmp_path / "out"), uid="out")
+    second = again.execute(timeout=30)
+    assert second.id == job.id, "not another run, which would pay for its calls again"
+    assert sorted((tmp_path / "out").read_text().splitlines()) == expected(flow, tmp_path)
+    third = environment(tmp_path, savepoint=str(savepoint))
+    flow(third).map(flows.Gate(10**9), uid="gate").sink(flows.Lines(tmp_path / "out"), uid="out")
+    assert third.execute(timeout=30).id != job.id, "the run has finished: a new one"
 
 
 @pytest.mark.parametrize(("before", "after"), [(1, 3), (3, 1), (2, 3)])

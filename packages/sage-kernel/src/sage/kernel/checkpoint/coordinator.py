@@ -219,16 +219,12 @@ class Coordinator:
         with self._lock:
             while not self._stopped:
                 if self._requests or (self.every is not None and self._pulled >= self.every):
-                    return bool(self._alive) or self._no_task_left()
+                    return True
                 left = None if due is None else due - time.monotonic()
                 if left is not None and left <= 0 and self._alive:
                     return True
                 self._lock.wait(left if left is None or left > 0 else None)
             return False
-
-    def _no_task_left(self) -> bool:
-        """All tasks have ended: a request gets their last state."""
-        return bool(self._ended)
 
     def _take(self) -> None:
         with self._lock:

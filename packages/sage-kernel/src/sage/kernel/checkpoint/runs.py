@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from sage.common.errors import JobError
-from sage.common.paths import ensure_dir
+from sage.common.paths import ensure_dir, replacing
 from sage.kernel.checkpoint.settings import FaultTolerance
 
 FINISHED = "FINISHED"
@@ -30,7 +30,8 @@ class Run:
         id: Run id; also the id of the job.
         folder: Its folder.
         facts: Content of ``run.json``: ``run``, ``name``, ``created`` (unix seconds), ``status``,
-            ``attempts`` (one per process that executed it: ``pid``, ``started``).
+            ``attempts`` (one per process that executed it: ``pid``, ``started``), ``savepoint``
+            (its path, where it started from one).
         resumed: Whether an earlier process began it.
     """
 
@@ -68,7 +69,8 @@ def open_run(settings: FaultTolerance, name: str, new_id: str) -> Run:
     """The run a job continues, or a new one.
 
     Args:
-        settings: ``resume`` and ``store``; a savepoint always starts a new run.
+        settings: ``resume``, ``store`` and ``savepoint``. With a savepoint and ``auto``, only a run
+            that started from it is continued.
         name: Name of the environment.
         new_id: Id of the run, if it is a new one.
 
@@ -76,17 +78,20 @@ def open_run(settings: FaultTolerance, name: str, new_id: str) -> Run:
         JobError: ``resume`` names a run that is not there, has finished, or is being executed.
     """
     home = ensure_dir(settings.store / safe_name(name))
-    if settings.savepoint is None and settings.resume == "auto":
+    savepoint = None if settings.savepoint is None else str(settings.savepoint.absolute())
+    if settings.resume == "auto":
         for folder in sorted(home.iterdir(), reverse=True):
-            run = _resume(folder)
+            run = _resume(folder, savepoint)
             if run is not None:
                 return run
-    elif settings.savepoint is None and settings.resume != "never":
+    elif settings.resume != "never":
         return _named(home, settings.resume)
     folder = ensure_dir(home / new_id)
     lock = _lock(folder)
     assert lock is not None, "a new folder has no other owner"
     facts = {"run": new_id, "name": name, "created": time.time(), "status": "CREATED"}
+    if savepoint is not None:
+        facts["savepoint"] = savepoint
     run = Run(folder, lock, facts, resumed=False)
     run.record(attempts=[_attempt()])
     return run
@@ -144,12 +149,16 @@ def read_facts(folder: Path) -> dict[str, Any] | None:
     return facts if isinstance(facts, dict) and "run" in facts else None
 
 
-def _resume(folder: Path) -> Run | None:
-    """Lock an unfinished run; ``None`` when it finished or somebody else executes it."""
+def _resume(folder: Path, savepoint: str | None = None) -> Run | None:
+    """Lock an unfinished run; ``None`` when it finished or somebody else executes it.
+
+    Args:
+        savepoint: Only if it started from this one; ``None``: from whatever.
+    """
     facts = read_facts(folder)
-    if facts is None or facts.get("status") == FINISHED or "fork_of" in facts:
+    if facts is None or facts.get("status") == FINISHED or {"fork_of", _REPLACED} & facts.keys():
         return None
-    if _REPLACED in facts:
+    if savepoint is not None and facts.get("savepoint") != savepoint:
         return None
     lock = _lock(folder)
     if lock is None:
@@ -200,9 +209,5 @@ def _lock(folder: Path) -> int | None:
 
 
 def _write(path: Path, facts: dict[str, Any]) -> None:
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump(facts, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    with replacing(path) as file:
+        file.write(json.dumps(facts, indent=1).encode())

@@ -66,7 +66,7 @@ class FaultTolerance:
         ledger: Whether effectful calls are recorded, so that none is paid for twice.
         prices: File of model prices that adds to the packaged table.
         restart: Restarts inside of the process.
-        savepoint: Start from this savepoint instead of a checkpoint.
+        savepoint: Start from this savepoint; with ``auto``, an unfinished run that did so goes on.
         allow_dropped: Start although the savepoint or checkpoint holds state that no step of the
             graph takes; it is dropped.
         roll_back: With ``savepoint``: what the savepoint's run has written since then to what takes

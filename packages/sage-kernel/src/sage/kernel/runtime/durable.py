@@ -63,9 +63,10 @@ class Durable:
             raise
 
     def _first_checkpoint(self) -> Checkpoint | None:
-        if self.settings.savepoint is not None:
+        newest = self._store.load() if self.run.resumed else None
+        if newest is None and self.settings.savepoint is not None:
             return open_savepoint(self.settings.savepoint)
-        return self._store.load() if self.run.resumed else None
+        return newest
 
     # ------------------------------------------------------------------ tasks
 
@@ -146,8 +147,8 @@ class Durable:
         tasks, checkpoint = list(tasks), self._checkpoint
         if self.run.resumed or self._began:
             roll_back(tasks, services, self.run.id, self._epoch())
-        elif checkpoint is not None and self.settings.roll_back:
-            run = str(checkpoint.facts.get("run"))
+        run = self.run.id if checkpoint is None else str(checkpoint.facts.get("run"))
+        if checkpoint is not None and run != self.run.id and self.settings.roll_back:
             replace_run(self.settings.store, run, self.run.id)
             roll_back(tasks, services, run, checkpoint.id)
         self._began = True

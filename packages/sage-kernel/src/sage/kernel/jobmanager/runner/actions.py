@@ -83,17 +83,13 @@ class Plan:
 
     def _fault_tolerance(self, graph: StreamGraph, run_id: str) -> dict[str, Any]:
         """Every managed job has a run folder and a ledger."""
-        settings = self._kept(graph)
         found = find_run(self._store, run_id)
-        if self._submission.action == "restore" and not (found and _has_checkpoint(found[0])):
+        settings = {**self._kept(graph), "resume": "never" if found is None else run_id}
+        if self._submission.action == "restore":
             assert self._submission.savepoint is not None, "the daemon filled it in"
-            savepoint = self._as_savepoint(Path(self._submission.savepoint))
-            return {
-                **settings,
-                "savepoint": str(savepoint),
-                "allow_dropped": self._submission.allow_dropped,
-            }
-        return {**settings, "resume": "never" if found is None else run_id}
+            settings["savepoint"] = str(self._as_savepoint(Path(self._submission.savepoint)))
+            settings["allow_dropped"] = self._submission.allow_dropped
+        return settings
 
     def _as_savepoint(self, path: Path) -> Path:
         """A savepoint as it is; of the checkpoints of a run the newest, made one."""
@@ -135,8 +131,3 @@ class Plan:
                 f"{', '.join(sorted(flat))}"
             )
         return flat
-
-
-def _has_checkpoint(run: Path) -> bool:
-    folder = run / "checkpoints"
-    return folder.is_dir() and any(folder.iterdir())
