@@ -148,14 +148,13 @@ class MetricsHooks:
 
     @hookspec
     def metrics_reported(self, job_id: str, metrics: Mapping[str, Any]) -> None:
-        """The metrics of a job were collected.
+        """The metrics of a job were collected: at its end, in the process of the job.
 
-        At the interval of the reporter and at the end, on the reporter's thread, in the process
-        that supervises the job.
+        In jobs of the JobManager also with each of its samples.
 
         Args:
             job_id: Id of the run.
-            metrics: By operator, as ``job.metrics()`` returns them.
+            metrics: By operator, as ``job.metrics()["operators"]`` has them.
         """
 
 

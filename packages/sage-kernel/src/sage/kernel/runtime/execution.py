@@ -388,6 +388,7 @@ class Execution:
                 self.recording.close()
             for call in self._on_end:
                 call(self)
+            self.report_metrics()
             if self._hooks is not None:
                 cause = self._error if self._status == states.FAILED else None
                 self.notify("job_finished", name=self.name, status=self._status, error=cause)
@@ -458,6 +459,11 @@ class Execution:
         """Tell the plugins that listen to ``event``."""
         if self._hooks is not None and self._hooks.listening(event):
             self._hooks.notify(event, job_id=self.id, **facts)
+
+    def report_metrics(self) -> None:
+        """Tell the plugins that listen the metrics as they are now."""
+        if self.listens("metrics_reported"):
+            self.notify("metrics_reported", metrics=self.metrics()["operators"])
 
     def listens(self, event: str) -> bool:
         """Whether a plugin listens to ``event``."""

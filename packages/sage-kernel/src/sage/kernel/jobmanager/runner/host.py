@@ -150,10 +150,13 @@ class Host:
         }
 
     def record_sample(self) -> None:
-        """Write the metrics to the journal."""
+        """Write the metrics to the journal, and tell them to the plugins that listen."""
         sample = self.sample()
         if sample is not None:
             self._journal.append(METRICS, sample)
+        for job in self.jobs:
+            if not job.done():
+                job.report_metrics()
 
     def _tell(self, event: Mapping[str, Any]) -> None:
         facts = {key: value for key, value in event.items() if key not in ("time", "job", "event")}
