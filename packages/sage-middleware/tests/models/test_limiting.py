@@ -252,6 +252,8 @@ def test_a_call_without_an_answer_counts_as_expected() -> None:
 def test_wrong_settings_are_refused_before_anything_runs() -> None:
     with pytest.raises(ConfigError, match=r"budget: unknown key 'cost'"):
         LocalEnvironment("x", {"budget": {"cost": 1}})
+    with pytest.raises(ConfigError, match=r"'currency'; expected money \(USD,"):
+        LocalEnvironment("x", {"budget": {"money": 100, "currency": "JPY"}})
     with pytest.raises(ConfigError, match=r"budget\.money: must be an amount"):
         LocalEnvironment("x", {"budget": {"money": "much"}})
     with pytest.raises(ConfigError, match=r"limits\.openai: unknown key 'rps'"):

@@ -31,9 +31,7 @@ class Setting:
 
 
 SETTINGS: dict[str, Setting] = {
-    "budget": Setting(
-        (dict,), None, "money, currency, tokens, calls a run may spend; default: any"
-    ),
+    "budget": Setting((dict,), None, "money (USD), tokens, calls a run may spend; default: any"),
     "channel_bytes": Setting((int,), 1, "bytes a channel holds before its producer waits"),
     "channel_capacity": Setting((int,), 1, "items a channel holds before its producer waits"),
     "dead_letter_dir": Setting((str,), None, "directory of the dead letter files (JSONL)"),

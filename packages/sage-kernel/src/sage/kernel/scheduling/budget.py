@@ -19,14 +19,12 @@ class Budget:
     """The most that a run may spend; ``None``: no bound.
 
     Attributes:
-        money: In ``currency``.
-        currency: Of ``money``, as in the price table.
+        money: USD, as in the table of prices.
         tokens: Input and output tokens.
         calls: Calls that were made; answers from the ledger are none.
     """
 
     money: Decimal | None = None
-    currency: str = "USD"
     tokens: int | None = None
     calls: int | None = None
 
@@ -36,7 +34,7 @@ class Spend:
     """What calls cost, or are expected to.
 
     Attributes:
-        money: ``None``: not known, which is not zero.
+        money: USD; ``None``: not known, which is not zero.
         tokens: ``None``: not known.
         calls: Number of calls.
     """
@@ -61,15 +59,12 @@ def read_budget(given: Any, where: str = "budget") -> Budget:
             f"{where} must be a mapping such as {{'money': '5.00', 'tokens': 1000000}}, "
             f"got {given!r}"
         )
-    unknown = set(values) - {"money", "currency", "tokens", "calls"}
+    unknown = set(values) - {"money", "tokens", "calls"}
     if unknown:
         raise ConfigError(
-            f"{where}: unknown key {min(map(str, unknown))!r}; expected money, currency, tokens, "
-            "calls"
+            f"{where}: unknown key {min(map(str, unknown))!r}; expected money (USD, as in the "
+            "table of prices), tokens, calls"
         )
-    currency = values.get("currency", "USD")
-    if not isinstance(currency, str) or not currency:
-        raise ConfigError(f"{where}.currency: must be a name such as 'USD', got {currency!r}")
     for name in ("tokens", "calls"):
         value = values.get(name)
         if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
@@ -78,7 +73,6 @@ def read_budget(given: Any, where: str = "budget") -> Budget:
             raise ConfigError(f"{where}.{name}: must be >= 0, got {value!r}")
     return Budget(
         money=_money(values.get("money"), where),
-        currency=currency,
         tokens=values.get("tokens"),
         calls=values.get("calls"),
     )
@@ -105,7 +99,7 @@ class Account:
 
     Attributes:
         budget: The bound.
-        money, tokens, calls: Spent.
+        money, tokens, calls: Spent; money in USD.
         open: Calls in flight.
         unpriced: Calls whose cost is not known; they are missing in ``money``.
     """
@@ -158,19 +152,17 @@ class Account:
         self._calls += sign * estimate.calls
 
     def facts(self) -> dict[str, Any]:
-        """Spent and bounds, as plain values (money as text, exact)."""
+        """Spent and bounds, as plain values (money in USD, as text, exact)."""
         budget = self.budget
         return {
             "spent": {
                 "money": str(self.money),
-                "currency": budget.currency,
                 "tokens": self.tokens,
                 "calls": self.calls,
                 "unpriced_calls": self.unpriced,
             },
             "limit": {
                 "money": None if budget.money is None else str(budget.money),
-                "currency": budget.currency,
                 "tokens": budget.tokens,
                 "calls": budget.calls,
             },

@@ -73,11 +73,6 @@ class JobBudget:
         self._over = False
 
     @property
-    def currency(self) -> str:
-        """What money is counted in."""
-        return self._account.budget.currency
-
-    @property
     def counts_money(self) -> bool:
         """Whether money is bounded: then calls need a price."""
         return self._account.budget.money is not None
