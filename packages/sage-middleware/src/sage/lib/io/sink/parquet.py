@@ -12,12 +12,32 @@ from sage.lib.io.sink.line import json_bytes
 ROWS = 1024
 """Rows of a group, which are kept in memory until the group is full."""
 
+TYPES = {
+    "null": "string",
+    "bool": "bool",
+    "int": "int64",
+    "long": "int64",
+    "float": "float64",
+    "text": "string",
+    "bytes": "binary",
+}
+"""Arrow types of the kinds of values; a column without any value is text.
+
+A ``long`` is an integer that no float stands for exactly (beyond 2**53)."""
+
+_WIDER = {
+    frozenset(("int", "long")): "long",
+    frozenset(("int", "float")): "float",
+    **{frozenset(("null", kind)): kind for kind in TYPES},
+}
+
 
 class ParquetWriter:
     """Writes items as rows of a Parquet file, which can be read once it is closed.
 
     The columns are the keys of the items of the first group, their types those of the values there
-    (a column without any is text); nested values are JSON text.
+    (a column without any is text); nested values are JSON text. An item that does not fit is
+    refused by itself: the rows that wait for their group do not depend on it.
 
     Args:
         file: An empty file.
@@ -38,7 +58,8 @@ class ParquetWriter:
                 "choose another file_path or output_format jsonl"
             )
         self._file = file
-        self._rows: list[Mapping[str, Any]] = []
+        self._rows: list[dict[str, Any]] = []
+        self._kinds: dict[str, str] = {}
         self._schema: Any = None
         self._writer: Any = None
 
@@ -47,13 +68,37 @@ class ParquetWriter:
 
         Raises:
             ConfigError: It does not fit the columns of the rows before.
+            OSError: The rows before it could not be written; ``close`` will fail, too.
         """
         row = to_dict(item)
         if not isinstance(row, Mapping):
             row = {"value": row}
-        self._rows.append({str(key): _cell(value) for key, value in row.items()})
+        if not row:
+            raise ConfigError("an item without any key is no row of a Parquet file; use jsonl")
+        cells = {_clean(str(key)): _cell(value) for key, value in row.items()}
         if len(self._rows) >= ROWS:
             self._flush()
+        self._kinds.update(self._fitting(cells))
+        self._rows.append(cells)
+
+    def _fitting(self, cells: Mapping[str, Any]) -> dict[str, str]:
+        """The kinds of the columns once the row is among them."""
+        kinds = {}
+        for name, value in cells.items():
+            if self._schema is not None and name not in self._kinds:
+                raise ConfigError(
+                    f"an item has the key {name!r}, which is no column of the file "
+                    f"({', '.join(self._kinds)}); use jsonl for items of changing shape"
+                )
+            before, kind = self._kinds.get(name, "null"), _kind(value)
+            wider = before if before == kind else _WIDER.get(frozenset((before, kind)))
+            if wider is None or (self._schema is not None and TYPES[wider] != TYPES[before]):
+                raise ConfigError(
+                    f"the value {value!r:.80} of {name!r} ({kind}) does not fit the column of "
+                    f"the Parquet file, which is {before}; use jsonl for items of changing shape"
+                )
+            kinds[name] = wider
+        return kinds
 
     def sync(self) -> int:
         """Refuse a checkpoint: what is in the file cannot be told before its end is written.
@@ -80,45 +125,36 @@ class ParquetWriter:
         import pyarrow as pa
         from pyarrow import parquet
 
-        rows, self._rows = self._rows, []
         if self._writer is None:
-            columns = {key: [row.get(key) for row in rows] for key in _keys(rows)}
-            self._schema = _schema(pa, columns)
+            self._schema = pa.schema([(name, TYPES[kind]) for name, kind in self._kinds.items()])
             self._writer = parquet.ParquetWriter(self._file, self._schema)
-        unknown = [key for key in _keys(rows) if key not in self._schema.names]
-        if unknown:
-            raise ConfigError(
-                f"an item has the keys {unknown}, which are no columns of the file "
-                f"({', '.join(self._schema.names)}); use jsonl for items of changing shape"
-            )
-        try:
-            self._writer.write_table(pa.Table.from_pylist(rows, schema=self._schema))
-        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-            raise ConfigError(
-                f"an item does not fit the columns of the Parquet file ({self._schema}): {error}; "
-                "use jsonl for items of changing shape"
-            ) from error
+        # Rows that the disk does not take stay here, so that closing fails as well.
+        self._writer.write_table(pa.Table.from_pylist(self._rows, schema=self._schema))
+        self._rows = []
 
 
-def _keys(rows: list[Mapping[str, Any]]) -> list[str]:
-    return list(dict.fromkeys(key for row in rows for key in row))
-
-
-def _schema(pa: Any, columns: Mapping[str, list[Any]]) -> Any:
-    fields = []
-    for name, values in columns.items():
-        try:
-            kind = pa.array(values).type
-        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-            raise ConfigError(
-                f"the values of {name!r} have different types, so they are no column of a Parquet "
-                f"file: {error}; use jsonl"
-            ) from error
-        fields.append(pa.field(name, pa.string() if pa.types.is_null(kind) else kind))
-    return pa.schema(fields)
+def _kind(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "bool"
+    if isinstance(value, int):
+        if not -(2**63) <= value < 2**63:
+            raise ConfigError(f"{value} has more than the 64 bits of a Parquet integer; use jsonl")
+        return "int" if abs(value) <= 2**53 else "long"
+    if isinstance(value, float):
+        return "float"
+    return "text" if isinstance(value, str) else "bytes"
 
 
 def _cell(value: Any) -> Any:
-    if value is None or isinstance(value, str | int | float | bool | bytes):
+    if isinstance(value, str):
+        return _clean(value)
+    if value is None or isinstance(value, int | float | bytes):
         return value
     return json_bytes(value).decode()
+
+
+def _clean(text: str) -> str:
+    # Half a surrogate pair has no UTF-8.
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
