@@ -45,36 +45,32 @@ class Spend:
 
 
 def read_budget(given: Any, where: str = "budget") -> Budget:
-    """A budget from a setting: a ``Budget`` or a mapping with its fields.
+    """A budget from a setting: a mapping with the fields of ``Budget``.
 
     Raises:
         ConfigError: Names the key that is unknown or wrong.
     """
-    if isinstance(given, Budget):
-        values = attrs.asdict(given)
-    elif isinstance(given, Mapping):
-        values = dict(given)
-    else:
+    if not isinstance(given, Mapping):
         raise ConfigError(
             f"{where} must be a mapping such as {{'money': '5.00', 'tokens': 1000000}}, "
             f"got {given!r}"
         )
-    unknown = set(values) - {"money", "tokens", "calls"}
+    unknown = set(given) - {"money", "tokens", "calls"}
     if unknown:
         raise ConfigError(
             f"{where}: unknown key {min(map(str, unknown))!r}; expected money (USD, as in the "
             "table of prices), tokens, calls"
         )
     for name in ("tokens", "calls"):
-        value = values.get(name)
+        value = given.get(name)
         if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
             raise ConfigError(f"{where}.{name}: must be an int, got {value!r}")
         if value is not None and value < 0:
             raise ConfigError(f"{where}.{name}: must be >= 0, got {value!r}")
     return Budget(
-        money=_money(values.get("money"), where),
-        tokens=values.get("tokens"),
-        calls=values.get("calls"),
+        money=_money(given.get("money"), where),
+        tokens=given.get("tokens"),
+        calls=given.get("calls"),
     )
 
 

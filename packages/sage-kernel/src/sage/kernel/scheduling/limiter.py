@@ -31,7 +31,6 @@ class Permit(Turn):
     """A call's place in the order. Wait for it, then end it with exactly one of the methods.
 
     Attributes:
-        waited: Seconds it has waited for its turn.
         headers: Those of the response, once there is one (names in lower case or
             case-insensitive): what they say about limits is taken into account at the end.
     """
@@ -43,7 +42,6 @@ class Permit(Turn):
         self._ticket = ticket
         self._asked = asked
         self._state = "waiting"
-        self.waited = 0.0
         self.headers: Headers = {}
 
     def _ready(self) -> float | None:
@@ -154,8 +152,7 @@ class Limiter:
                 seconds = bucket.wait(permit._ticket, now)
                 if seconds > 0:
                     return min(seconds, LOOK_AGAIN) if self._cell.shared else seconds
-                permit.waited = max(0.0, now - permit._asked)
-                bucket.start(permit._ticket, now, permit.waited)
+                bucket.start(permit._ticket, now, max(0.0, now - permit._asked))
             permit._state = "started"
             del self._queue[0]
         self._wake_first()
