@@ -91,6 +91,13 @@ def test_rows_that_the_disk_does_not_take_are_not_passed_over(tmp_path):
         writer.close()
 
 
+def test_without_any_item_it_is_an_empty_table(tmp_path):
+    path = tmp_path / "a.parquet"
+    write(path, [])
+    assert parquet.read_table(path).shape == (0, 0)
+    assert list(FileSource({"file_path": str(path)}).run()) == []
+
+
 def test_it_cannot_be_appended_to_nor_cut_back(tmp_path):
     path = tmp_path / "a.parquet"
     write(path, [{"n": 1}])

@@ -112,12 +112,10 @@ class ParquetWriter:
         )
 
     def close(self) -> None:
-        """Write the last rows and the end of the file."""
+        """Write the last rows and the end of the file; without any item, an empty table."""
         try:
-            if self._rows:
-                self._flush()
-            if self._writer is not None:
-                self._writer.close()
+            self._flush()
+            self._writer.close()
         finally:
             self._file.close()
 
@@ -129,8 +127,9 @@ class ParquetWriter:
             self._schema = pa.schema([(name, TYPES[kind]) for name, kind in self._kinds.items()])
             self._writer = parquet.ParquetWriter(self._file, self._schema)
         # Rows that the disk does not take stay here, so that closing fails as well.
-        self._writer.write_table(pa.Table.from_pylist(self._rows, schema=self._schema))
-        self._rows = []
+        if self._rows:
+            self._writer.write_table(pa.Table.from_pylist(self._rows, schema=self._schema))
+            self._rows = []
 
 
 def _kind(value: Any) -> str:
