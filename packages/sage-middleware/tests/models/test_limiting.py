@@ -14,7 +14,9 @@ import pytest
 from sage.api import LocalEnvironment
 from sage.common.errors import ConfigError, JobFailedError, TaskFailedError
 from sage.kernel.scheduling.registry import process_limits
+from sage.lib.evaluate import AnswerRelevancyEvaluate
 from sage.lib.rag.generator.openai import OpenAIGenerator
+from sage.lib.types import Answer, Query
 from sage.middleware.testing.referee import Referee
 from sage.middleware.utils.embedding.remote.openai import OpenAIEmbedder
 
@@ -234,9 +236,22 @@ def test_a_job_that_fails_does_not_wait_for_money(referee: Referee) -> None:
 
 def test_money_needs_a_price(referee: Referee) -> None:
     env, _ = pipeline(referee, 5, {"budget": {"money": 1}}, model="nobody-knows-it")
-    with pytest.raises(TaskFailedError, match="price"):
+    named = f"price of the model 'nobody-knows-it' at {host(referee)} is not known"
+    with pytest.raises(TaskFailedError, match=named):
         env.submit().wait()
     assert referee.summary()["calls"] == 0
+
+
+def test_a_judge_has_prices_of_its_own(referee: Referee, tmp_path: Path) -> None:
+    durable = {"store": str(tmp_path), "interval": None}
+    env = LocalEnvironment("judged", {"budget": {"money": 1}, "fault_tolerance": durable})
+    answer = Answer(text="Paris.", query=Query(text="Capital?"))
+    judge = {"judge": "m", "base_url": referee.url, "prices": OWN}
+    env.from_collection([answer], type=Answer).map(AnswerRelevancyEvaluate, judge).sink(repr)
+    job = env.submit().wait()
+    bill = Decimal(referee.summary()["bill"])
+    assert Decimal(job.metrics()["budget"]["spent"]["money"]) == bill > 0
+    assert job.cost().total.cost == bill
 
 
 def test_a_call_without_an_answer_counts_as_expected() -> None:

@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import Any
 
 from sage.common.errors import ConfigError, JobError
+from sage.common.paths import config_dir
 from sage.kernel.scheduling.budget import Account, Budget, Spend
 from sage.kernel.scheduling.waiting import Turn
 
@@ -62,7 +63,7 @@ class JobBudget:
         self,
         budget: Budget,
         exhausted: Callable[[dict[str, Any]], object],
-        price: Callable[..., Decimal | None] = lambda *_: None,
+        price: Callable[..., Decimal | None],
     ) -> None:
         self.price = price
         self._account = Account(budget)
@@ -72,21 +73,21 @@ class JobBudget:
         self._told = False
         self._over = False
 
-    @property
-    def counts_money(self) -> bool:
-        """Whether money is bounded: then calls need a price."""
-        return self._account.budget.money is not None
-
-    def admit(self, estimate: Spend) -> Admission:
+    def admit(self, estimate: Spend, model: str, provider: str) -> Admission:
         """Take a place for a call: ``await`` it, or ``wait()`` in a thread, then ``settle``.
+
+        Args:
+            estimate: What it is expected to cost.
+            model, provider: Who is asked, for errors.
 
         Raises:
             ConfigError: Money is bounded and the price of the call is not known.
         """
-        if estimate.money is None and self.counts_money:
+        if estimate.money is None and self._account.budget.money is not None:
             raise ConfigError(
-                "the job has a budget in money, but the price of a call is not known: add the "
-                "model to the price table, or bound tokens or calls instead"
+                f"the job has a budget in money, but the price of the model {model!r} at "
+                f"{provider} is not known: give it in prices of the step or in "
+                f"{config_dir() / 'prices.yaml'}, or bound tokens or calls instead"
             )
         admission = Admission(self, estimate)
         with self._lock:
@@ -135,7 +136,10 @@ class JobBudget:
             if admission._state != "waiting":
                 return 0.0
             if self._over:
-                raise BudgetError("the budget is spent and the job ends; the call was not made")
+                raise BudgetError(
+                    "the budget is spent and the job ends, so this call was not made: see why the "
+                    "job ends, and submit it again with a larger budget"
+                )
             if self._queue[0] is not admission:
                 return None
             lacking = self._account.lacking(admission._estimate)

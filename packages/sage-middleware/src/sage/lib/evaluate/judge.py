@@ -50,6 +50,7 @@ class JudgeConfig:
         api_key: Key, best as a reference (``env:NAME``); default: ``OPENAI_API_KEY``.
         timeout: Seconds for one attempt.
         max_retries: Attempts after the first.
+        prices: USD per million tokens, as in ``OpenAIGenerator``.
         language: Of the texts, for judging by the words (ISO 639-1).
     """
 
@@ -58,6 +59,7 @@ class JudgeConfig:
     api_key: Secret | None = None
     timeout: float = attrs.field(default=60.0, validator=attrs.validators.gt(0))
     max_retries: int = attrs.field(default=3, validator=attrs.validators.ge(0))
+    prices: dict[str, dict[str, float]] = attrs.field(factory=dict)
     language: str = "en"
 
 
@@ -95,6 +97,7 @@ class JudgeMetric(Metric):
             settings.api_key,
             timeout=settings.timeout,
             retry=RetryRule(max_retries=settings.max_retries),
+            prices=settings.prices,
         )
 
     def open_lexical(self) -> None:
@@ -148,6 +151,7 @@ class JudgeMetric(Metric):
                     {"role": "user", "content": "\n\n".join(parts)},
                 ],
                 model=self.config.judge,
+                prices=self.config.prices,
                 temperature=0.0,
             )
         except ModelError as exc:

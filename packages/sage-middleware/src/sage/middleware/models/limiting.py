@@ -74,7 +74,7 @@ class Attempt:
         if owner is not None and owner.budget is not None:
             self._budget = owner.budget
             self._estimate = self._spend(*limiter.expect(*self._size), self._model)
-            self._admission = self._budget.admit(self._estimate)
+            self._admission = self._budget.admit(self._estimate, self._model, self._limits.host)
             yield self._admission
         self._permit = limiter.reserve(*self._size)
         yield self._permit
