@@ -98,11 +98,22 @@ def test_without_any_item_it_is_an_empty_table(tmp_path):
     assert list(FileSource({"file_path": str(path)}).run()) == []
 
 
-def test_it_cannot_be_appended_to_nor_cut_back(tmp_path):
+def test_it_cannot_be_appended_to(tmp_path):
     path = tmp_path / "a.parquet"
     write(path, [{"n": 1}])
     with pytest.raises(JobFailedError, match="append"):
         write(path, [{"n": 2}], append=True)
+
+
+@pytest.mark.parametrize("interval", [None, 10])
+def test_a_job_with_checkpoints_is_refused_before_it_writes(tmp_path, interval):
+    path = tmp_path / "a.parquet"
+    path.write_bytes(b"of an earlier run")
+    env = LocalEnvironment("parquet").enable_checkpoints(interval, store=tmp_path / "runs")
+    env.from_collection(range(3)).sink(FileSink, {"file_path": str(path)})
+    with pytest.raises(JobFailedError, match=r"a\.parquet.*write jsonl, or run without"):
+        env.submit().wait()
+    assert path.read_bytes() == b"of an earlier run"
     sink = FileSink({"file_path": str(tmp_path / "b.parquet")})
     with pytest.raises(ConfigError, match="checkpoint"):
         sink.snapshot()

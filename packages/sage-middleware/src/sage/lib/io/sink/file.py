@@ -9,6 +9,7 @@ import attrs
 
 from sage.common.errors import ConfigError
 from sage.lib.contracts import SinkFunction
+from sage.lib.io.sink.parquet import NO_CHECKPOINTS
 from sage.lib.io.sink.writers import Writer, format_for, open_writer, resume_writer
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ class FileSink(SinkFunction[Any]):
     from a checkpoint cuts the file back to what it held then, so that no item is in it twice.
 
     A Parquet file (extra ``parquet``) is different: it can be read when the sink has closed it, and
-    takes no part in checkpoints.
+    a job with checkpoints cannot write one.
 
     Example:
         >>> stream.sink(FileSink, {"output_format": "json", "file_path": "results/answers.json"})
@@ -57,13 +58,16 @@ class FileSink(SinkFunction[Any]):
         """Open the file.
 
         Raises:
-            ConfigError: It cannot be written, or several subtasks would write it.
+            ConfigError: It cannot be written, several subtasks would write it, or the job makes
+                checkpoints, which cannot tell what is in a Parquet file.
         """
         if ctx.parallelism > 1:
             raise ConfigError(
                 f"step {ctx.operator!r} has parallelism {ctx.parallelism}, but one file has one "
                 "writer: set parallelism=1"
             )
+        if ctx.epoch is not None and self._format == "parquet":
+            raise ConfigError(f"step {ctx.operator!r} writes {str(self._path)!r}: {NO_CHECKPOINTS}")
         if not ctx.restored:
             self._begin()
 

@@ -25,6 +25,11 @@ TYPES = {
 
 A ``long`` is an integer that no float stands for exactly (beyond 2**53)."""
 
+NO_CHECKPOINTS = (
+    "a Parquet file cannot be part of a checkpoint, because it is whole only when it is closed; "
+    "write jsonl, or run without enable_checkpoints"
+)
+
 _WIDER = {
     frozenset(("int", "long")): "long",
     frozenset(("int", "float")): "float",
@@ -106,10 +111,7 @@ class ParquetWriter:
         Raises:
             ConfigError: Always.
         """
-        raise ConfigError(
-            "a Parquet file cannot be part of a checkpoint, because it is whole only when it is "
-            "closed; write jsonl, or run without checkpoints"
-        )
+        raise ConfigError(NO_CHECKPOINTS)
 
     def close(self) -> None:
         """Write the last rows and the end of the file; without any item, an empty table."""
