@@ -32,38 +32,30 @@ class SegmentCode(CodeWriter):
         """``run(it, most) -> int``: pull up to ``most`` items straight through the steps.
 
         Args:
-            ranged: ``it`` is a ``RangeItems``: the loop is ended from outside, and only outputs
-                that need the position of their input make it count.
+            ranged: ``it`` is a ``RangeItems`` and not a ``CountedItems``: nothing is counted
+                unless outputs need the position of their input.
         """
         item = f"v{node.id}"
         self.linear = self._is_linear(node)
+        loop = f"for {item} in i:"
         if ranged:
             self._line(1, "chunk = it.take(most)")
             self._line(1, "i = it.chunk")
         else:
-            self._use("islice", "islice")
-            self._line(1, "i = islice(it, most)")
-        counts = not ranged or self.parents
-        if counts:
+            self._line(1, "i = it.take(most)")
+            loop = f"for n, {item} in i:"
+        if not ranged or self.parents:
             self._line(1, "n = 0")
         else:
             self._line(1, f"{item} = chunk.start - chunk.step")
             self.place = f"({item} - chunk.start) // chunk.step + 1"
-        begin = self._begin_linear if self.linear else self._begin
-        depth = begin(f"for {item} in i:")
-        if not ranged:
-            self._stop_at(depth, "STOP")
-        if counts:
+        depth = self._begin_linear(loop) if self.linear else self._begin(loop)
+        if ranged and self.parents:
             self._line(depth, "n += 1")
         self._emit_consumers(node, depth, "continue")
         if self.linear:
             self._end_linear(self.place)
         return self._finish("it, most", self.place)
-
-    def _stop_at(self, depth: int, flag: str) -> None:
-        """Leave the loop before the next record once the list ``flag`` is not empty."""
-        self._use(flag, flag)
-        self._line(depth, f"if {flag}: break")
 
     def can_bulk(self, node: Node) -> bool:
         """Whether a source only feeds one plain channel, so that items may move in lists."""
@@ -81,7 +73,9 @@ class SegmentCode(CodeWriter):
         self._line(1, "try:")
         self._line(2, f"room = c{cid}.limit - len(c{cid}.items) - c{cid}.in_hand")
         self._line(2, "asked = most if most < room else max(1, room)")
-        self._line(2, "batch = it.take(asked)" if ranged else "batch = list(islice(it, asked))")
+        self._line(
+            2, "batch = it.take(asked)" if ranged else "batch = list(islice(it.items, asked))"
+        )
         self._line(2, "n = len(batch)")
         self._line(2, f"c{cid}.items.extend(batch)")
         self._line(2, f"if c{cid}.waiting: c{cid}.wake()")
@@ -103,7 +97,8 @@ class SegmentCode(CodeWriter):
         else:
             depth = self._begin(f"for {target} in {'batch' if counted else 'n'}:")
         if not self.outputs:  # with outputs, an aborted channel stops the loop
-            self._stop_at(depth, "CANCELED")
+            self._use("CANCELED", "CANCELED")
+            self._line(depth, "if CANCELED: break")
         if counted:
             self._line(depth, "n += 1")
         self._emit_node(node, index, "x", depth, "continue")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from sage.api.functions import StopSignal
-from sage.kernel.runtime.ranges import RangeItems
+from sage.kernel.runtime.chunks import RangeItems
 
 
 def iterate(source: Any, job: Any) -> Iterator[Any]:

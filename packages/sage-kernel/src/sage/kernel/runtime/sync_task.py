@@ -2,7 +2,7 @@
 
 A source is iterated straight through the generated function, so an item is pulled only when the one
 before has gone through all fused steps. The number of items per call of the function adapts so that
-a call takes about a millisecond: counters, cancel and pause are looked at in between.
+a call takes some milliseconds: counters, cancel and pause are looked at in between.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from sage.kernel.graph.model import Node
 from sage.kernel.operators.emit import DROPPED
 from sage.kernel.runtime.binding import Functions
 from sage.kernel.runtime.channel import ChannelAborted
+from sage.kernel.runtime.chunks import CountedItems, RangeItems
 from sage.kernel.runtime.failure import SKIP, TaskAbort, task_failed
 from sage.kernel.runtime.gate import BARRIER, LOOPED, TIMER
 from sage.kernel.runtime.iterating import iterate
 from sage.kernel.runtime.lineage import DerivedLineage, OriginLineage
-from sage.kernel.runtime.ranges import RangeItems
 from sage.kernel.runtime.tables import MISSING
 from sage.kernel.runtime.task import HERE, Task
 
@@ -31,10 +31,12 @@ if TYPE_CHECKING:
     from sage.kernel.compiler.inline import Inlined
     from sage.kernel.runtime.snapshots import Saved, SavedSource
 
-LONGEST = 4096
+LONGEST = 16_384
 """Most records per call of the generated function."""
-QUICK = 0.001
-SLOW = 0.004
+QUICK = 0.004
+"""Seconds of a call below which the next may take twice as many records."""
+SLOW = 0.016
+"""Seconds of a call from which on the next takes fewer."""
 PROFILE_EVERY = 64
 """One of this many calls runs the variant that times each step."""
 SLOW_RECORD = 2e-5
@@ -59,7 +61,7 @@ class SyncTask(Task):
     def prepare(self) -> None:
         super().prepare()
         self._most = 1
-        self._range: RangeItems | None = None
+        self._chunks: RangeItems | CountedItems | None = None
         self._plain_iterator = False
         self._calls = 0
         self._records = 0
@@ -162,8 +164,10 @@ class SyncTask(Task):
             return
         iterator = self._begin_source(node)
         self._plain_iterator = type(iterator) in _PLAIN
-        if isinstance(iterator, RangeItems):
-            self._range = iterator
+        chunks = iterator if isinstance(iterator, RangeItems) else CountedItems(iterator)
+        self._chunks = chunks
+        if job.stopping:
+            chunks.stop()
         origin = OriginLineage(node.uid)
         self.lineage = (origin, -1)
         try:
@@ -181,7 +185,7 @@ class SyncTask(Task):
                 started = perf_counter()
                 count = most
                 try:
-                    count = run(iterator, most)
+                    count = run(chunks, most)
                 except (TaskAbort, ChannelAborted):
                     raise
                 except Exception as error:
@@ -356,10 +360,8 @@ class SyncTask(Task):
             lineage=self.job.lineage,
         )
         if entry == "source":
-            if self._plain_iterator and code.can_bulk(node):
-                generated = code.bulk(node, ranged=self._range is not None)
-            else:
-                generated = code.source(node, ranged=self._range is not None)
+            write = code.bulk if self._plain_iterator and code.can_bulk(node) else code.source
+            generated = write(node, ranged=isinstance(self._chunks, RangeItems))
         elif entry == "batch":
             generated = code.batch(node, index, keyed=keyed)
         else:
@@ -544,8 +546,9 @@ class SyncTask(Task):
         self._drain_outputs()
 
     def stop_pulling(self) -> None:
-        if self._range is not None:
-            self._range.stop()
+        chunks = self._chunks
+        if chunks is not None:
+            chunks.stop()
 
     def pulled(self) -> int:
         return self._pulled

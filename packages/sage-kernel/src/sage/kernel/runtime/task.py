@@ -176,7 +176,6 @@ class Task:
             "take_first": take_first,
             "COROUTINE": type(_coroutine_type()),
             "LIST": list,
-            "STOP": self.job.stop_flag,
             "CANCELED": self.job.cancel_flag,
             "OBS": {node_id: step.observe for node_id, step in self.steps.items()},
             "pc": perf_counter,

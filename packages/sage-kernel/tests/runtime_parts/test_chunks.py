@@ -1,4 +1,4 @@
-"""A range as a source: chunks, and a loop that is ended from outside."""
+"""The items of a source in chunks, and a loop that is ended from outside."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from sage.api import LocalEnvironment
-from sage.kernel.runtime.ranges import RangeItems
+from sage.kernel.runtime.chunks import CountedItems, RangeItems
 
 
 @pytest.mark.parametrize(
@@ -34,9 +34,30 @@ def test_stop(values):
     assert list(items.chunk) == []
 
 
+def test_counted_chunks():
+    items = CountedItems(iter("abcdefg"))
+    assert list(items.take(3)) == [(1, "a"), (2, "b"), (3, "c")]
+    assert list(items.take(1)) == [(1, "d")]
+    assert list(items.take(100)) == [(1, "e"), (2, "f"), (3, "g")]
+    assert list(items.take(100)) == []
+
+
+def test_stop_of_counted_chunks_pulls_nothing_more():
+    source = iter(range(100))
+    items = CountedItems(source)
+    chunk = items.take(10)
+    assert next(chunk) == (1, 0)
+    items.stop()
+    assert list(chunk) == []
+    assert list(items.take(10)) == []
+    assert next(source) == 1
+
+
 @pytest.mark.parametrize("fan_out", [False, True])
+@pytest.mark.parametrize("source", [lambda values: values, list, iter, lambda v: (x for x in v)])
 @pytest.mark.parametrize("values", [range(100_000), range(300_000, 0, -3)])
-def test_a_step_that_cancels_is_the_last_call(values, fan_out):
+def test_a_step_that_cancels_is_the_last_call(values, source, fan_out):
+    items = source(values)
     env = LocalEnvironment("ranges")
     seen, counts, submitted = [], [], threading.Event()
 
@@ -48,7 +69,7 @@ def test_a_step_that_cancels_is_the_last_call(values, fan_out):
             env.stop()
         return x
 
-    numbers = env.from_source(values, name="numbers").map(step)
+    numbers = env.from_source(items, name="numbers").map(step)
     numbers.sink(lambda x: None)
     if fan_out:
         numbers.sink(lambda x: None)
@@ -57,6 +78,8 @@ def test_a_step_that_cancels_is_the_last_call(values, fan_out):
     job.wait()
     assert job.status == "CANCELED"
     assert seen == list(values[:30_000])
+    if source is iter:
+        assert next(items) == values[30_000]
     assert job.metrics()["operators"]["numbers"]["in"] == 30_000
     assert counts[0] <= 30_000
 

@@ -1,0 +1,89 @@
+"""The items of a source, given out in chunks whose loop another thread can end.
+
+Generated code loops over a chunk without asking for each item whether to stop: ``stop`` exhausts
+the iterator that the loop is driven by.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+_numbers: list[int] = []
+"""1, 2, …: as many as the longest chunk so far had items."""
+
+
+class RangeItems:
+    """Iterates over a range. A value says how far the loop is, so that nothing is counted.
+
+    Attributes:
+        chunk: Iterator over what ``take`` gave last.
+    """
+
+    __slots__ = ("_rest", "_stopped", "chunk")
+
+    def __init__(self, values: range) -> None:
+        self._rest = values
+        self._stopped = False
+        self.chunk = iter(values[:0])
+
+    def __iter__(self) -> Iterator[int]:
+        return self
+
+    def __next__(self) -> int:
+        for item in self.take(1):
+            return item
+        raise StopIteration
+
+    def take(self, most: int) -> range:
+        """The next ``most`` items, fewer at the end."""
+        given, self._rest = self._rest[:most], self._rest[most:]
+        self.chunk = iter(given)
+        if self._stopped:
+            _exhaust(self.chunk)
+        return given
+
+    def stop(self) -> None:
+        """End the loop over ``chunk`` before its next item. Called by any thread."""
+        self._stopped = True
+        _exhaust(self.chunk)
+
+
+class CountedItems:
+    """Numbers the items of any iterator, so that counting them costs no step of its own.
+
+    Attributes:
+        items: The iterator.
+    """
+
+    __slots__ = ("_numbers", "_stopped", "items")
+
+    def __init__(self, items: Iterator[Any]) -> None:
+        self.items = items
+        self._stopped = False
+        self._numbers = iter(_numbers[:0])
+
+    def take(self, most: int) -> Iterator[tuple[int, Any]]:
+        """``(1, item), (2, item), …`` of the next ``most`` items, fewer at the end."""
+        numbers = self._numbers = iter(_first_numbers(most))
+        if self._stopped:
+            _exhaust(numbers)
+        return zip(numbers, self.items, strict=False)
+
+    def stop(self) -> None:
+        """Pull nothing more. Called by any thread."""
+        self._stopped = True
+        _exhaust(self._numbers)
+
+
+def _first_numbers(most: int) -> list[int]:
+    global _numbers  # noqa: PLW0603 - made once for all sources
+    numbers = _numbers
+    if len(numbers) < most:
+        numbers = _numbers = list(range(1, most + 1))
+    return numbers[:most]
+
+
+def _exhaust(iterator: Iterator[int]) -> None:
+    iterator.__setstate__(sys.maxsize)  # type: ignore[attr-defined]
