@@ -300,6 +300,21 @@ def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
         LimiterRegistry(tmp_path / "limits")
 
 
+def test_only_calls_write_the_file(tmp_path: Path) -> None:
+    limiter = LimiterRegistry(tmp_path).limiter("a", "b", "key", limit=Limit(rpm=60))
+    (path,) = tmp_path.glob("*.limit")
+    os.utime(path, (0, 0))
+    assert limiter.expect(100, 50) == (100, 50)
+    assert limiter.snapshot()["calls"] == 0
+    assert path.stat().st_mtime == 0
+    permit = limiter.reserve(100, 50)
+    permit.wait()
+    permit.settle(400, 50)
+    assert limiter.snapshot()["calls"] == 1
+    assert limiter.expect(100, 50) == (130, 50)
+    assert path.stat().st_mtime > 0
+
+
 def test_another_content_is_begun_anew(tmp_path: Path) -> None:
     path = tmp_path / "x"
     for content in (b"", b"short", os.urandom(1000)):

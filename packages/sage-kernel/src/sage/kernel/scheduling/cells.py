@@ -41,6 +41,9 @@ class Cell(Protocol):
     def open(self) -> AbstractContextManager[Bucket]:
         """The bucket, for nobody else while the block runs; kept as the block leaves it."""
 
+    def look(self) -> AbstractContextManager[Bucket]:
+        """The bucket, to read: what the block does to it may be lost."""
+
 
 class MemoryCell:
     """A bucket of this process."""
@@ -58,9 +61,15 @@ class MemoryCell:
         with self._lock:
             yield self._bucket
 
+    def look(self) -> AbstractContextManager[Bucket]:
+        """See ``Cell``."""
+        return self.open()
+
 
 class FileCell:
-    """A bucket in a file. Its clock is the wall clock, which all processes and boots share.
+    """A bucket in a file, which only ``open`` writes.
+
+    Its clock is the wall clock, which all processes and boots share.
 
     Args:
         path: The file; made if needed, readable by its owner only.
@@ -85,15 +94,27 @@ class FileCell:
     @contextmanager
     def open(self) -> Iterator[Bucket]:
         """See ``Cell``. A file with other content (of another version) is begun anew."""
+        with self._locked(fcntl.LOCK_EX) as handle:
+            bucket = self._read(handle)
+            yield bucket
+            body = bucket.pack()
+            head = _HEAD.pack(_MAGIC, self._label, zlib.crc32(body))
+            os.pwrite(handle, head + body, 0)
+
+    @contextmanager
+    def look(self) -> Iterator[Bucket]:
+        """See ``Cell``."""
+        with self._locked(fcntl.LOCK_SH) as handle:
+            bucket = self._read(handle)
+        yield bucket
+
+    @contextmanager
+    def _locked(self, how: int) -> Iterator[int]:
         with self._lock:
             handle = self._open_file()
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            fcntl.flock(handle, how)
             try:
-                bucket = self._read(handle)
-                yield bucket
-                body = bucket.pack()
-                head = _HEAD.pack(_MAGIC, self._label, zlib.crc32(body))
-                os.pwrite(handle, head + body, 0)
+                yield handle
             finally:
                 fcntl.flock(handle, fcntl.LOCK_UN)
 

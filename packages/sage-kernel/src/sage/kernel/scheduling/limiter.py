@@ -92,7 +92,7 @@ class Limiter:
 
     def expect(self, input_tokens: float, max_output: float | None) -> tuple[int, int]:
         """Input and output tokens to expect of a call; arguments as for ``reserve``."""
-        with self._cell.open() as bucket:
+        with self._cell.look() as bucket:
             into, out = bucket.expect(input_tokens, max_output)
         return round(into), round(out)
 
@@ -117,7 +117,7 @@ class Limiter:
 
     def snapshot(self) -> dict[str, Any]:
         """Numbers to show: limits per minute and where they come from, calls, tokens, waits."""
-        with self._cell.open() as bucket:
+        with self._cell.look() as bucket:
             now = self._cell.clock()
             bucket.advance(now)
             facts: dict[str, Any] = {
