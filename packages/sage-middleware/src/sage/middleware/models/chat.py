@@ -5,11 +5,14 @@ Predecessor: ``sage.middleware.models.sse``; successor: ``sage.middleware.models
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import Any, Final
 
 import orjson
 
 from sage.common.errors import ModelError
+
+_THOUGHTS: Final = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
 
 
 class ChatReply:
@@ -90,6 +93,11 @@ class ChatReply:
             output_tokens=self.output_tokens,
             cached_tokens=self.cached_tokens,
         )
+
+
+def spoken(text: str) -> str:
+    """The text of a reply without the thoughts that reasoning models may show first."""
+    return _THOUGHTS.sub(" ", text).strip()
 
 
 def body_error(message: str) -> ModelError:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 
+from sage.middleware.models.chat import spoken
+
 _NUMBER = re.compile(r"(?<![\w.,-])(\d+(?:\.\d+)?)(?:\s*/\s*(\d+))?(?![\w%]|[.,]\d)")
 _LIST = re.compile(r"\[\s*\d+(?:\s*[,;>\s]\s*\d+)*\s*\]")
 _CHAIN = re.compile(r"\[?\d+\]?(?:\s*[>,;\n]\s*\[?\d+\]?)+")
 _BARE = re.compile(r"\s*\[?(\d+)\]?\s*\.?\s*")
-_THINKING = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
 
 
 def read_grade(reply: str, top: float = 10.0) -> float | None:
@@ -17,7 +18,7 @@ def read_grade(reply: str, top: float = 10.0) -> float | None:
     Read are ``7``, ``Score: 7.5``, ``7/10``, ``Relevance: 7 out of 10``. A reply with two different
     grades, with none, or with one outside of ``0 … top`` is not readable.
     """
-    text = re.sub(r"(\d)\s+out\s+of\s+(\d)", r"\1/\2", _spoken(reply), flags=re.IGNORECASE)
+    text = re.sub(r"(\d)\s+out\s+of\s+(\d)", r"\1/\2", spoken(reply), flags=re.IGNORECASE)
     found = {
         (float(number), float(scale) if scale else top) for number, scale in _NUMBER.findall(text)
     }
@@ -37,7 +38,7 @@ def read_order(reply: str, count: int) -> list[int] | None:
     count once; passages not named follow in their order. A number that no passage has makes the
     reply unreadable: the model spoke of something else.
     """
-    text = _spoken(reply)
+    text = spoken(reply)
     lists = [found for found in _LIST.findall(text) if re.search(r"\d\D+\d", found)]
     if lists:
         chosen = lists[-1]
@@ -52,8 +53,3 @@ def read_order(reply: str, count: int) -> list[int] | None:
         return None
     said = set(named)
     return named + [n for n in range(count) if n not in said]
-
-
-def _spoken(reply: str) -> str:
-    # Reasoning models may show their thoughts first; numbers in there are no verdict.
-    return _THINKING.sub(" ", reply).strip()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 
-_THINKING = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
+from sage.middleware.models.chat import spoken
+
 _MARK = re.compile(r"^\s*(?:[-*•]|\(?\d{1,2}[.):]|Q\d{1,2}[.:])\s*")
 _NAME = re.compile(
     r"[\"“«]([^\"”»]{2,80})[\"”»]|((?:[A-ZÀ-Þ][\w'’.-]*|\d[\w.,-]*)(?:\s+(?:of|the|de|von|van|and)?"
@@ -22,7 +23,7 @@ def read_queries(reply: str, question: str, count: int) -> list[str]:
     Numbers, bullets and quotes around them go, as do introductions (a line that ends with a
     colon), repetitions, and the question itself. Empty when there is none.
     """
-    text = _THINKING.sub(" ", reply).strip()
+    text = spoken(reply)
     lines = _json_strings(text)
     if lines is None:
         lines = [line for line in text.splitlines() if not line.strip().startswith("```")]
