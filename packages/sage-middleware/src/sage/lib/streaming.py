@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any, Self
-from weakref import WeakSet
+from typing import Self
 
 from sage.lib.types import Query
 
@@ -25,25 +24,6 @@ Called on the thread of the generator, so it must be quick and may not raise.
 # A job's generators and sinks are made apart and know nothing of each other but the job.
 _lock = threading.Lock()
 _listeners: dict[str, tuple[Listener, ...]] = {}
-_expected: WeakSet[Any] = WeakSet()
-
-
-def expect(sink: Any) -> None:
-    """Say that a sink will listen; sinks call it when they are made.
-
-    Steps are all made before the first is opened, but a generator may be open before the sink is.
-    """
-    _expected.add(sink)
-
-
-def expect_no_more(sink: Any) -> None:
-    """The sink was closed."""
-    _expected.discard(sink)
-
-
-def is_expected() -> bool:
-    """Whether anybody may listen. If not, a stream that breaks off can be asked for again."""
-    return bool(_expected)
 
 
 def listen(job_id: str, listener: Listener) -> Callable[[], None]:
@@ -91,6 +71,13 @@ class Telling:
         self._pieces.append(piece)
         for listener in _listeners.get(self._job_id, ()):
             self._catch_up(listener)
+
+    def retract(self) -> bool:
+        """Take back the pieces of an answer that broke off; false when anybody was told one."""
+        if self._also is not None or self._told:
+            return False
+        self._pieces.clear()
+        return True
 
     def __enter__(self) -> Self:
         return self

@@ -10,7 +10,7 @@ from sage.lib import streaming
 from sage.lib.io.sink import CallbackSink, TerminalSink
 from sage.lib.io.sink.live_text import LiveText
 from sage.lib.rag.generator import OpenAIGenerator
-from sage.lib.streaming import Telling, is_expected, listen
+from sage.lib.streaming import Telling, listen
 from sage.lib.types import Query
 from sage.middleware.testing.model_server import ModelServer
 
@@ -34,9 +34,9 @@ def one_by_one(sink, *questions):
     return source
 
 
-def ask(server, questions, sink, *, stream=True, **options):
+def ask(server, questions, sink, *, stream=True, max_retries=0, **options):
     env = LocalEnvironment("stream")
-    config = {"model": "m", "base_url": server.url, "stream": stream, "max_retries": 0}
+    config = {"model": "m", "base_url": server.url, "stream": stream, "max_retries": max_retries}
     asked = env.from_source(questions) if callable(questions) else env.from_collection(questions)
     stream = asked.map(OpenAIGenerator, config, **options)
     stream.sink(sink)
@@ -142,8 +142,40 @@ def test_what_is_shown_when():
     assert "".join(out).endswith("Question: c\nAnswer:   C\n")
 
 
-def test_a_sink_that_was_closed_expects_nothing_more():
-    sink = CallbackSink({"callback": print, "on_token": lambda query, text: None})
-    assert is_expected()
-    sink.close()
-    assert not is_expected()
+def test_who_was_told_nothing_need_not_be_told_otherwise():
+    heard, query = [], Query(text="q")
+    with Telling("job", query) as tell:
+        tell("broken")
+        assert tell.retract()
+        stop = listen("job", lambda _, text: heard.append(text))
+        tell("whole")
+        assert not tell.retract()
+    stop()
+    assert heard == ["whole", None]
+    seen = []
+    with Telling("job", query, seen.append) as tell:
+        tell("broken")
+        assert not tell.retract()
+
+
+def test_a_stream_that_breaks_off_is_asked_for_again_unless_a_sink_of_its_job_has_seen_it():
+    elsewhere = CallbackSink({"callback": print, "on_token": lambda query, text: None})
+    items, pieces = [], []
+    with ModelServer(answer=lambda _: "All is well.", faults=["drop_mid"]) as server:
+        ask(server, ["a"], CallbackSink({"callback": items.append}), max_retries=1)
+        assert [answer.retries for answer in items] == [1]
+        sink = CallbackSink(
+            {"callback": items.append, "on_token": lambda query, text: pieces.append(text)}
+        )
+        ask_next = one_by_one(sink, "b", "c")
+
+        def source():
+            for query in ask_next():
+                if query.text == "c":  # the sink is open for certain
+                    server.push("drop_mid")
+                yield query
+
+        job = ask(server, source, sink, max_retries=1, on_error="dead_letter")
+    assert [letter["item"]["text"] for letter in job.dead_letters()] == ["c"]
+    assert pieces
+    elsewhere.close()

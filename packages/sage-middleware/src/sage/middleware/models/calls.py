@@ -25,6 +25,7 @@ async def call_chat(
     model: str,
     stream: bool = False,
     on_token: Callable[[str], object] | None = None,
+    retract: Callable[[], bool] | None = None,
     prices: Mapping[str, Mapping[str, float]] | None = None,
     **params: Any,
 ) -> ChatReply:
@@ -35,6 +36,7 @@ async def call_chat(
         client: Who is asked.
         messages, model, stream, params: As for ``client.chat``.
         on_token: As for ``client.chat``; gets a recorded reply in one piece.
+        retract: As for ``client.chat``.
         prices: USD per million tokens, which go before the table of prices.
 
     Raises:
@@ -54,6 +56,7 @@ async def call_chat(
             model=model,
             stream=stream,
             on_token=None if on_token is None else tell,
+            retract=retract,
             idempotency_key=idempotency_key,
             **params,
         )

@@ -131,6 +131,7 @@ class OpenAIClient:
         model: str,
         stream: bool = False,
         on_token: Callable[[str], object] | None = None,
+        retract: Callable[[], bool] | None = None,
         idempotency_key: str | None = None,
         **params: Any,
     ) -> ChatReply:
@@ -142,6 +143,8 @@ class OpenAIClient:
             stream: Receive the reply as it is made; usage is asked for and counted.
             on_token: Called on the event loop with each piece of text of a stream. Once it was
                 called, a failure is not retried: the caller has seen half an answer.
+            retract: Asked then, on the event loop: true when ``on_token`` has shown the pieces of
+                this attempt to nobody and has forgotten them, so that the call can be retried.
             idempotency_key: Sent as ``Idempotency-Key``, the same in every attempt, so that a
                 server that knows it does not do the work twice.
             params: Further fields of the request (``temperature``, ``max_tokens``, ``tools``,
@@ -176,9 +179,9 @@ class OpenAIClient:
                     reply = self._read(await self._post(body, headers, call))
             except ModelError as error:
                 call.fail(error)
+                wait = self._wait(error, attempt, started)
                 shown = on_token is not None and bool(delivered)
-                wait = None if shown else self._wait(error, attempt, started)
-                if wait is None:
+                if wait is None or (shown and (retract is None or not retract())):
                     raise self._final(error, attempt, "".join(delivered)) from error
                 await asyncio.sleep(wait)
                 attempt += 1

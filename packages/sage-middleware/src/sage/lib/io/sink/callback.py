@@ -10,7 +10,7 @@ import attrs
 from sage.common.errors import ConfigError
 from sage.lib.adapt import to_dict
 from sage.lib.contracts import SinkFunction
-from sage.lib.streaming import expect, expect_no_more, listen
+from sage.lib.streaming import listen
 from sage.lib.types import Query
 
 if TYPE_CHECKING:
@@ -49,8 +49,6 @@ class CallbackSink(SinkFunction[Any]):
         on_token = self.config.on_token
         if on_token is not None and not callable(on_token):
             raise ConfigError(f"CallbackSink: on_token must be callable, got {on_token!r}")
-        if on_token is not None:
-            expect(self)
         self._stop: Callable[[], None] | None = None
 
     def open(self, ctx: RuntimeContext) -> None:
@@ -70,7 +68,6 @@ class CallbackSink(SinkFunction[Any]):
 
     def close(self) -> None:
         """Listen no longer."""
-        expect_no_more(self)
         if self._stop is not None:
             self._stop()
             self._stop = None

@@ -17,7 +17,7 @@ from sage.lib.contracts import SinkFunction
 from sage.lib.io.sink.line import json_bytes
 from sage.lib.io.sink.live_text import LiveText
 from sage.lib.io.sink.writers import SUFFIXES, Writer, open_writer
-from sage.lib.streaming import expect, expect_no_more, listen
+from sage.lib.streaming import listen
 from sage.lib.types import Answer, Evaluation
 
 if TYPE_CHECKING:
@@ -70,8 +70,6 @@ class TerminalSink(SinkFunction[Any]):
             raise ConfigError(
                 f"TerminalSink: stream needs output_format text, got {self.config.output_format!r}"
             )
-        if self.config.stream:
-            expect(self)
         self._live: LiveText | None = None
         self._stop: Callable[[], None] | None = None
 
@@ -105,7 +103,6 @@ class TerminalSink(SinkFunction[Any]):
 
     def close(self) -> None:
         """Show what still waits, and close the file, if there is one."""
-        expect_no_more(self)
         if self._stop is not None and self._live is not None:
             self._stop()
             self._live.close()

@@ -15,7 +15,7 @@ from sage.common.errors import ConfigError, ModelError
 from sage.lib.adapt import as_prompt
 from sage.lib.contracts import GenerationFunction, PromptLike
 from sage.lib.rag.generator.structured import read_output, schema_of
-from sage.lib.streaming import Telling, is_expected
+from sage.lib.streaming import Telling
 from sage.lib.types import Answer, ChatMessage, Prompt, ToolCall, Usage
 
 if TYPE_CHECKING:
@@ -138,9 +138,9 @@ class RemoteGenerator(GenerationFunction):
         """
         prompt = as_prompt(item)
         messages = [wire_message(message) for message in prompt.messages]
-        if self._stream and self._schema is None and is_expected():
+        if self._stream and self._schema is None:
             with Telling(self._job_id, prompt.query, self.config.on_token) as tell:
-                reply = await self._ask(messages, tell)
+                reply = await self._ask(messages, tell, tell.retract)
         else:
             reply = await self._ask(messages, self.config.on_token)
         answer = answer_of(reply, prompt, self._model, self.config.prices)
@@ -196,7 +196,10 @@ class RemoteGenerator(GenerationFunction):
         self._client.close()
 
     async def _ask(
-        self, messages: list[dict[str, Any]], on_token: Callable[[str], object] | None
+        self,
+        messages: list[dict[str, Any]],
+        on_token: Callable[[str], object] | None,
+        retract: Callable[[], bool] | None = None,
     ) -> ChatReply:
         from sage.middleware.models.calls import call_chat  # noqa: PLC0415 - only with a client
 
@@ -207,6 +210,7 @@ class RemoteGenerator(GenerationFunction):
             model=self._model,
             stream=self._stream,
             on_token=on_token,
+            retract=retract,
             prices=self.config.prices,
             **self._params,
         )
