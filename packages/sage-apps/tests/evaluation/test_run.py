@@ -107,6 +107,26 @@ def test_the_production_graph_without_its_ends(run, rivers, tmp_path):
     assert not (tmp_path / "production.jsonl").exists()
 
 
+@pytest.mark.parametrize(
+    ("pipeline", "given", "said"),
+    [
+        ("p.yaml", ["--top-k", "1"], "top_k: for built-in pipelines only"),
+        ("p.yaml", ["--model", "m", "--embedder", "hash"], "embedder, model: for built-in"),
+        ("p.yaml", ["--max-chars", "100"], "set the key of a step"),
+        ("app.py", ["--top-k", "1"], "set it in the program"),
+        ("app.py", ["--sink", "out"], "for pipeline files"),
+        ("extractive", ["--set", "retrieve.top_k=1"], "for pipeline files"),
+    ],
+)
+def test_options_that_a_pipeline_would_ignore(run, rivers, tmp_path, pipeline, given, said):
+    (tmp_path / "p.yaml").write_text(PIPELINE, encoding="utf-8")
+    (tmp_path / "app.py").write_text(PROGRAM, encoding="utf-8")
+    code, shown = run("run", pipeline, "--dataset", rivers, *given)
+    assert code == 1
+    assert said in shown.err
+    assert not (tmp_path / "eval").exists()
+
+
 PROGRAM = """
 from sage.lib.types import Answer, Query
 

@@ -124,9 +124,10 @@ def test_it_goes_on_with_what_is_there(run, rivers):
         (["--variant", "a=retrieval-bm25,x.y=3"], "--set"),
         (["--variant", "a=retrieval-bm25", "--variant", "a=retrieval-dense"], "already"),
         (["--variant", "/=retrieval-bm25"], "name of its own"),
+        (["--variant", "a=pipeline.yaml,top_k=3"], "top_k: for built-in pipelines only"),
     ],
 )
-def test_mistakes_are_named(run, rivers, arguments, said):
+def test_mistakes_are_named(run, rivers, project, arguments, said):
     code, shown = run("--dataset", rivers, *arguments)
     assert code != 0
     assert said in shown.err

@@ -24,6 +24,8 @@ NAMES = {
     "qa": "hybrid search, prompt, then the model at OPENAI_BASE_URL (without one: a quoted span)",
 }
 SPAN_CHARS = 800
+OWN = ("top_k", "embedder", "model", "max_chars")
+"""Options that no pipeline file or program takes."""
 
 
 @attrs.frozen(kw_only=True)
@@ -43,6 +45,11 @@ class BuiltinOptions:
     model: str | None = None
     max_chars: int | None = None
     concurrency: int = 16
+
+    def chosen(self) -> list[str]:
+        """Those of ``OWN`` that are not as by default."""
+        default = BuiltinOptions()
+        return [name for name in OWN if getattr(self, name) != getattr(default, name)]
 
 
 def build(

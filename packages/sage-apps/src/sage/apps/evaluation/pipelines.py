@@ -83,8 +83,18 @@ class Target:
                 f"{self.pipeline!r} is no file and no built-in pipeline{hint} "
                 f"(built in: {', '.join(builtin.NAMES)})"
             )
-        if is_program(Path(self.pipeline)) and (self.config or self.settings):
-            raise ConfigError(f"{self.pipeline}: a program reads its own configuration")
+        program = is_program(Path(self.pipeline))
+        if program and (self.config or self.settings or self.source or self.sink):
+            raise ConfigError(
+                f"{self.pipeline}: a program reads its own configuration and declares its own "
+                "ends; --config, --set, --source and --sink are for pipeline files"
+            )
+        if chosen := self.options.chosen():
+            instead = "set it in the program" if program else "set the key of a step, STEP.KEY"
+            raise ConfigError(
+                f"{self.pipeline}: {', '.join(chosen)}: for built-in pipelines only "
+                f"({', '.join(builtin.NAMES)}); {instead}"
+            )
 
     def fingerprint(self) -> str:
         """Hash of everything that decides what runs; a resumed run must have the same."""

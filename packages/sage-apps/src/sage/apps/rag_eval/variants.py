@@ -10,14 +10,13 @@ from typing import Any
 import attrs
 
 from sage.apps.evaluation import builtin
-from sage.apps.evaluation.builtin import BuiltinOptions
+from sage.apps.evaluation.builtin import OWN, BuiltinOptions
 from sage.apps.evaluation.pipelines import Target
 from sage.common.config import load_config, structure_config
 from sage.common.errors import ConfigError
 
 DEFAULT = ("retrieval-bm25", "retrieval-dense", "retrieval-hybrid")
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
-_OPTIONS = ("top_k", "embedder", "model", "max_chars")
 
 
 @attrs.frozen(kw_only=True)
@@ -100,10 +99,10 @@ def read_variant(text: str) -> tuple[str, Variant]:
     for pair in pairs:
         key, equals, value = pair.partition("=")
         key = key.strip()
-        if not equals or not ("." in key or key in _OPTIONS):
+        if not equals or not ("." in key or key in OWN):
             raise ConfigError(
                 f"--variant {text!r}: after the pipeline come STEP.KEY=VALUE, or for built-in "
-                f"pipelines {', '.join(_OPTIONS)}, got {pair!r}"
+                f"pipelines {', '.join(OWN)}, got {pair!r}"
             )
         if "." in key:
             settings[key] = value
