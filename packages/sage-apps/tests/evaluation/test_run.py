@@ -299,17 +299,18 @@ def test_a_question_is_answered_from_its_own_documents(run, tmp_path):
             assert {passage[0][0] for passage in row["passages"]} == {row["id"]}
     code, shown = run("run", "retrieval-bm25", "--dataset", folder, "--scope", "year", "--out", "o")
     assert code == 1
-    assert "queries.jsonl:1" in shown.err
+    assert "queries.jsonl, line 1" in shown.err
 
 
 def test_broken_data_sets_say_where(run, rivers):
     for name, text, words in [
-        ("queries.jsonl", '{"id": "1", "text": 3}\n', "queries.jsonl:1"),
+        ("queries.jsonl", '{"id": "1", "text": 3}\n', "queries.jsonl, line 1"),
         ("queries.jsonl", '{"id": "1", "text": "a"}\n{"id": "1", "text": "b"}\n', "used twice"),
-        ("queries.jsonl", "nonsense\n", "is no JSON"),
+        ("queries.jsonl", "\nnonsense\n", "queries.jsonl, line 2: not valid JSON"),
+        ("queries.jsonl", "[1]\n", "expected an object or a string"),
         ("queries.jsonl", "", "no questions"),
-        ("qrels.tsv", "q1\td1\t1\nq2\td2\n", "qrels.tsv:2"),
-        ("corpus.jsonl", '{"id": "1"}\n', "corpus.jsonl:1"),
+        ("qrels.tsv", "q1\td1\t1\nq2\td2\n", "qrels.tsv, line 2"),
+        ("corpus.jsonl", '{"id": "1"}\n', "corpus.jsonl, line 1"),
     ]:
         before = (rivers / name).read_text(encoding="utf-8")
         (rivers / name).write_text(text, encoding="utf-8")

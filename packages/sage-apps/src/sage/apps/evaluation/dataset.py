@@ -5,18 +5,16 @@ Predecessor: the user's files; successor: ``sage.apps.evaluation.pipelines``.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import attrs
-import orjson
 
 from sage.common.errors import ConfigError, NotFoundError
 from sage.lib.errors import InputFileError
-from sage.lib.io.source.records import format_of, read_records
+from sage.lib.io.source.records import format_of, listed, read_records
 from sage.lib.types import Document, Query
 
 QUERIES, CORPUS, QRELS = "queries.jsonl", "corpus.jsonl", "qrels.tsv"
@@ -163,11 +161,7 @@ def _query(
 def _texts(row: dict[str, Any], key: str, path: Path, line: int) -> tuple[str, ...]:
     given = row.get(key) or ()
     if isinstance(given, str):
-        # A CSV cell may hold a JSON list, or a text that only looks like one.
-        with contextlib.suppress(orjson.JSONDecodeError):
-            given = orjson.loads(given) if given.startswith("[") else given
-    if isinstance(given, str):
-        given = (given,)
+        given = listed(given)
     if not isinstance(given, list | tuple) or not all(isinstance(each, str) for each in given):
         raise _error(path, line, f"{key!r} must be a list of strings, got {given!r:.80}")
     return tuple(given)
@@ -193,21 +187,8 @@ def _qrels(path: Path) -> dict[str, dict[str, float]]:
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    if path.suffix.lower() != ".jsonl":
-        for line, record in read_records(path, format_of(path, None), "utf-8"):
-            yield line, {"text": record} if isinstance(record, str) else dict(record)
-        return
-    with path.open("rb") as file:
-        for line, raw in enumerate(file, 1):
-            if not raw.strip():
-                continue
-            try:
-                row = orjson.loads(raw)
-            except orjson.JSONDecodeError as exc:
-                raise _error(path, line, f"is no JSON: {exc}") from exc
-            if not isinstance(row, dict):
-                raise _error(path, line, "must be a JSON object")
-            yield line, row
+    for line, record in read_records(path, format_of(path, None), "utf-8"):
+        yield line, {"text": record} if isinstance(record, str) else dict(record)
 
 
 def _text(row: dict[str, Any], key: str, path: Path, line: int) -> str:
@@ -220,4 +201,4 @@ def _text(row: dict[str, Any], key: str, path: Path, line: int) -> str:
 
 
 def _error(path: Path, line: int, message: str) -> InputFileError:
-    return InputFileError(f"{path}:{line}: {message}", path=str(path), line=line)
+    return InputFileError(f"{path}, line {line}: {message}", path=str(path), line=line)

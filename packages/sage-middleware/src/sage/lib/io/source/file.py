@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-import orjson
 
 from sage.common.errors import ConfigError
 from sage.lib.adapt import as_document, as_query
 from sage.lib.contracts import SourceFunction
 from sage.lib.errors import InputFileError, ItemError
-from sage.lib.io.source.records import Record, follow_records, format_of, read_records
+from sage.lib.io.source.records import Record, follow_records, format_of, listed, read_records
 from sage.lib.types import Query
 
 
@@ -193,13 +192,10 @@ class FileSource(SourceFunction[Any]):
                 )
             result[key] = result.pop(field)
         answers = result.get("answers")
-        if isinstance(answers, str) and answers.startswith("["):
-            try:
-                result["answers"] = orjson.loads(answers)
-            except orjson.JSONDecodeError:
-                result["answers"] = [answers]  # a cell that only looks like a list
-        elif answers == "":
+        if answers == "":
             del result["answers"]
+        elif isinstance(answers, str):
+            result["answers"] = listed(answers)
         return result
 
     def _id(self, value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -84,6 +85,14 @@ def read_records(path: Path, fmt: str, encoding: str) -> Iterator[Record]:
             path=str(path),
             line=None,
         ) from error
+
+
+def listed(cell: str) -> list[Any]:
+    """What a cell for several values holds: a JSON list, else one text, or nothing."""
+    if cell.startswith("["):
+        with contextlib.suppress(orjson.JSONDecodeError):
+            return list(orjson.loads(cell))
+    return [cell] if cell else []
 
 
 def _codec(encoding: str) -> str:
