@@ -209,7 +209,7 @@ def compare_command(
     html: Annotated[
         Path | None, typer.Option(help="Write a report with plots to this HTML file.")
     ] = None,
-    seed: Seed = 20_260,
+    seed: Seed = None,
     output: OutputOption = OutputFormat.TABLE,
     as_json: JsonOption = False,
 ) -> int:
@@ -223,8 +223,9 @@ def compare_command(
         table_rows,
     )
     from sage.apps.evaluation.report import write_report  # noqa: PLC0415
+    from sage.lib.evaluate.resampling import SEED  # noqa: PLC0415
 
-    found = compare_runs(a, b, seed=seed)
+    found = compare_runs(a, b, seed=SEED if seed is None else seed)
     for each in found.warnings:
         warn(each)
     chosen = OutputFormat.JSON if as_json else output

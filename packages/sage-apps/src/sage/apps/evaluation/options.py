@@ -35,4 +35,4 @@ Concurrency = Annotated[
 DataDir = Annotated[
     Path | None, typer.Option(help="Keep indexes of built-in pipelines here, not in the cache.")
 ]
-Seed = Annotated[int, typer.Option(help="Of the resampling.")]
+Seed = Annotated[int | None, typer.Option(help="Of the resampling; default: the same every time.")]

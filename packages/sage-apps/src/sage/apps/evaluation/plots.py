@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from sage.apps.evaluation.comparison import CERTAIN, MetricComparison
+from sage.apps.evaluation.comparison import MetricComparison
 from sage.apps.evaluation.junit import clean
 from sage.apps.evaluation.summary import shown
 from sage.lib.evaluate.aggregate import Summary
@@ -33,7 +33,7 @@ def effects_plot(metrics: Sequence[MetricComparison]) -> str:
         low, high, at = (
             middle + reach * value / scale for value in (test.low, test.high, test.difference)
         )
-        kind = "sure" if each.corrected < CERTAIN else "unsure"
+        kind = "sure" if each.is_certain else "unsure"
         parts += [
             _text(LABEL - 8, y + 4, each.metric, "end"),
             _line(low, y, high, y, kind),

@@ -103,7 +103,7 @@ def _table(found: RunComparison) -> str:
         return "<p>No metric has scores in both runs.</p>"
     head = "".join(f"<th>{escape(key)}</th>" for key in rows[0])
     body = "".join(
-        f'<tr class="{"sure" if each.corrected < CERTAIN else "unsure"}">'
+        f'<tr class="{"sure" if each.is_certain else "unsure"}">'
         + "".join(f'<td class="n">{_cut(value)}</td>' for value in row.values())
         + "</tr>"
         for each, row in zip(found.metrics, rows, strict=True)

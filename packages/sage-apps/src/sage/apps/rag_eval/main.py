@@ -72,7 +72,7 @@ def command(
         typer.Option(help="Module whose operators a pipeline file may name; e.g. 'mypkg.*'."),
     ] = None,
     data_dir: DataDir = None,
-    seed: Seed = SEED,
+    seed: Seed = None,
     output: OutputOption = OutputFormat.TABLE,
     as_json: JsonOption = False,
 ) -> int:
@@ -110,7 +110,7 @@ def command(
         data_dir=data_dir,
         progress=sys.stderr.isatty(),
     )
-    matrix = run_all(plan, runs, resume=resume, seed=seed)
+    matrix = run_all(plan, runs, resume=resume, seed=SEED if seed is None else seed)
     files = write_overview(folder / "report.html", matrix, f"Variants on {data.name}")
     shown = OutputFormat.JSON if as_json else output
     emit(table_rows(matrix) if shown is OutputFormat.TABLE else to_plain(matrix), shown)
