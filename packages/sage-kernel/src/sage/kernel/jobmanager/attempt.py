@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -51,6 +52,9 @@ class Attempt:
         connection = control.connect(self._folder.control)
         if connection is None:
             return
+        threading.Thread(
+            target=self._end_with_process, args=(connection,), name="journal-end", daemon=True
+        ).start()
         with connection, contextlib.suppress(BrokenPipeError, ConnectionResetError):
             control.send(connection, {"method": "subscribe", "params": {"after": after}})
             yield from control.lines(connection)
@@ -61,17 +65,29 @@ class Attempt:
         What the process started and left behind is killed.
         """
         code: int | None = None
-        if self._child is None:
-            if self.started is not None:
-                wait_gone(self.pid, self.started)
-        else:
-            # Not reaped yet, its number still names its group and nobody else's.
-            os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+        self._wait_gone()
+        # The number of a child not reaped yet, or that no process has, names its group only.
+        if self._child is not None or start_time(self.pid) is None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, signal.SIGKILL)
+        if self._child is not None:
             code = self._child.wait()
         self.ended.set()
         return code
+
+    def _wait_gone(self) -> None:
+        """Wait for the end; a child is not reaped by that."""
+        if self._child is not None:
+            with contextlib.suppress(ChildProcessError):  # reaped meanwhile
+                os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+        elif self.started is not None:
+            wait_gone(self.pid, self.started)
+
+    def _end_with_process(self, connection: socket.socket) -> None:
+        """End a journal whose other end was inherited by a process that lives on."""
+        self._wait_gone()
+        with contextlib.suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
 
     def kill(self) -> None:
         """Kill the process and what it started."""
