@@ -5,6 +5,7 @@ Predecessor: ``POST /v1/jobs``; successors: ``submission.json`` in the job's fol
 
 from __future__ import annotations
 
+import os
 import platform
 import re
 from collections.abc import Iterable, Mapping
@@ -23,6 +24,7 @@ KINDS = ("spec", "program", "graph")
 ACTIONS = ("run", "restore", "replay", "fork", "requeue")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LONGEST = 200
+_MOST_PRIORITY = 1_000_000
 
 
 def versions() -> dict[str, str]:
@@ -66,7 +68,13 @@ class Submission:
     settings: Mapping[str, Any] = attrs.field(factory=dict)
     working_dir: str | None = None
     environment: Mapping[str, str] = attrs.field(factory=dict)
-    priority: int = 0
+    priority: int = attrs.field(
+        default=0,
+        validator=(
+            attrs.validators.ge(-_MOST_PRIORITY),
+            attrs.validators.le(_MOST_PRIORITY),
+        ),
+    )
     python: str | None = None
     sage: str | None = None
     action: str = attrs.field(default="run", validator=attrs.validators.in_(ACTIONS))
@@ -109,14 +117,22 @@ def _check_shape(given: Submission) -> None:
     if (given.parent is None) == (given.action != "run"):
         problems.append(f"parent is for the actions {', '.join(ACTIONS[1:])}, which need it")
     for variable, value in given.environment.items():
-        if _VARIABLE.fullmatch(variable) is None or "\0" in value:
-            problems.append(f"environment: {variable!r} is no variable")
+        if _VARIABLE.fullmatch(variable) is None or not _passable(value):
+            problems.append(f"environment: {variable!r} is no variable that a process can have")
     if given.working_dir is not None and not Path(given.working_dir).is_dir():
         problems.append(f"working_dir: there is no folder {given.working_dir!r} here")
     elif given.working_dir is not None and not Path(given.working_dir).is_absolute():
         problems.append(f"working_dir must be absolute, got {given.working_dir!r}")
     if problems:
         raise ConfigError(f"submission: {'; '.join(problems)}")
+
+
+def _passable(value: str) -> bool:
+    """Whether the system takes it for a variable of a process."""
+    try:
+        return b"\0" not in os.fsencode(value)
+    except UnicodeEncodeError:
+        return False
 
 
 def check_versions(given: Submission) -> None:

@@ -17,7 +17,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from sage.common.errors import JobError, NotFoundError, SageError, ServiceError
+from sage.common.errors import ConfigError, JobError, NotFoundError, SageError, ServiceError
 from sage.kernel.checkpoint.restarts import RestartPolicy
 from sage.kernel.jobmanager import control, states
 from sage.kernel.jobmanager.attempt import Attempt, adopt, read_result, spawn
@@ -29,6 +29,7 @@ from sage.kernel.jobmanager.settings import JobManagerSettings
 from sage.kernel.jobmanager.store import History, Jobs, Services
 
 log = logging.getLogger(__name__)
+_LONGEST_END = 7 * 86400.0
 
 
 class Supervisor:
@@ -124,8 +125,13 @@ class Supervisor:
         Args:
             job_id: The job.
             timeout: Seconds it has before its process is killed.
+
+        Raises:
+            ConfigError: ``timeout`` is no such number.
         """
         seconds = self._settings.cancel_timeout if timeout is None else timeout
+        if not 0 <= seconds <= _LONGEST_END:
+            raise ConfigError(f"timeout: expected 0 to {_LONGEST_END:g} seconds, got {seconds}")
         with self._lock:
             status = self._jobs.get(job_id).status
             if status in states.ENDED:
@@ -189,7 +195,10 @@ class Supervisor:
         folder = self._home.job(job_id)
         self._take(job_id, attempt.number, read_journal(folder, self._history.position(job_id)))
         with self._idle:
-            self._settle(job_id, attempt.number, code)
+            try:
+                self._settle(job_id, attempt.number, code)
+            except Exception:  # e.g. a full disk: the next daemon settles it, others go on here
+                log.exception("job %s: how it ended could not be stored", job_id)
             self._running.pop(job_id, None)
             self._idle.notify_all()
         self.dispatch()

@@ -14,6 +14,8 @@ from sage.kernel.jobmanager.model import JobEvent, MetricsSample
 from sage.kernel.jobmanager.routes.replies import event_stream, follow, reply, sse
 
 _MOST = 10_000
+_LAST = 2**63 - 1
+"""Greatest number that the store has."""
 
 
 def add_event_routes(routes: Router, manager: JobManager) -> None:
@@ -30,7 +32,7 @@ def add_event_routes(routes: Router, manager: JobManager) -> None:
     def events(job_id: str, after: int = 0, limit: int = 1000) -> Any:
         """Events of a job, oldest first."""
         whole = manager.jobs.get(job_id).id
-        return reply(manager.history.events(whole, after, max(0, min(limit, _MOST))))
+        return reply(manager.history.events(whole, _known(after), max(0, min(limit, _MOST))))
 
     @routes.get("/jobs/{job_id}/events/stream", tags=["events"])
     def job_events(
@@ -105,7 +107,7 @@ def add_detail_routes(routes: Router, manager: JobManager) -> None:
 
 
 def _events(manager: JobManager, job_id: str | None, after: int | None) -> AsyncIterator[bytes]:
-    at = [manager.history.newest_event() if after is None else after]
+    at = [manager.history.newest_event() if after is None else _known(after)]
 
     def read() -> Iterator[bytes]:
         while found := manager.history.events(job_id, at[0]):
@@ -115,6 +117,11 @@ def _events(manager: JobManager, job_id: str | None, after: int | None) -> Async
 
     ended = _ended(manager, job_id) if job_id is not None else lambda: False
     return follow(manager.broker, job_id, read, ended)
+
+
+def _known(number: int) -> int:
+    """A number of an event, as the store can hold it."""
+    return max(0, min(number, _LAST))
 
 
 def _ended(manager: JobManager, job_id: str) -> Any:

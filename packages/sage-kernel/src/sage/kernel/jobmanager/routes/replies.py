@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any
 
@@ -26,7 +27,11 @@ def reply(value: Any, status: int = 200) -> Any:
 
 def dumps(value: Any) -> bytes:
     """JSON of plain data, attrs values or lists of them."""
-    return orjson.dumps(value, default=_plain, option=orjson.OPT_NON_STR_KEYS)
+    try:
+        return orjson.dumps(value, default=_plain, option=orjson.OPT_NON_STR_KEYS)
+    except TypeError:  # halves of characters, e.g. of a file name: what a job said is still told
+        text = json.dumps(value, default=_plain, ensure_ascii=False)
+        return text.encode("utf-8", "replace")
 
 
 def _plain(value: Any) -> Any:

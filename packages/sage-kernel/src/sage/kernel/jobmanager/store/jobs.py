@@ -134,6 +134,7 @@ class Jobs:
                 "SELECT status, started FROM jobs WHERE id = ?", (job_id,)
             ).fetchone()
             states.check(states.JOB_TRANSITIONS, f"job {job_id}", row["status"], status)
+            error = _storable(error)
             now = time.time()
             started = row["started"] or (now if status == states.RUNNING else None)
             ended = now if status in states.ENDED else None
@@ -198,6 +199,7 @@ class Jobs:
                 return
             what = f"attempt {attempt} of job {job_id}"
             states.check(states.ATTEMPT_TRANSITIONS, what, row["status"], status)
+            error = _storable(error)
             ended = time.time() if not states.ATTEMPT_TRANSITIONS[status] else None
             connection.execute(
                 "UPDATE attempts SET status = ?, ended = ?, exit = ?, error = ? "
@@ -262,6 +264,11 @@ def add_event(
         "INSERT INTO events (time, job, type, data) VALUES (?, ?, ?, ?)",
         (time.time() if when is None else when, job_id, kind, json.dumps(data)),
     )
+
+
+def _storable(text: str | None) -> str | None:
+    """Text without halves of characters, which a file name may hold and SQLite refuses."""
+    return None if text is None else text.encode("utf-8", "replace").decode()
 
 
 def _info(row: sqlite3.Row, attempts: tuple[AttemptInfo, ...] = ()) -> JobInfo:
