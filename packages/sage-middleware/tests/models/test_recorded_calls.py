@@ -20,6 +20,7 @@ from sage.lib.rag.promptor import QAPromptor
 from sage.lib.rag.retriever import HyDERetriever
 from sage.lib.routing import LLMRouter
 from sage.lib.transform import Embed
+from sage.lib.types import Answer, Query
 from sage.middleware.services.memory.service import MemoryService
 from sage.middleware.testing.model_server import ModelServer, content_of
 from sage.middleware.testing.referee import Referee
@@ -113,6 +114,28 @@ def test_retries_send_the_same_key(env: Env, server: ModelServer) -> None:
     job = made.submit().wait()
     assert len({call.headers["idempotency-key"] for call in server.calls}) == 1
     assert job.cost().total.retries == 2
+
+
+def test_an_answer_costs_what_the_ledger_says(
+    env: Env, server: ModelServer, tmp_path: Path
+) -> None:
+    prices = tmp_path / "prices.yaml"
+    prices.write_text("prices:\n- {model: m, input: 3, cached: 1, output: 5, call: 0.01}\n")
+    made = env(prices=prices)
+    answers: list[Answer] = []
+    model = {"model": "m", "base_url": server.url}
+    hyde = {**model, "documents": ["A text."], "embed": "hash"}
+    questions = made.from_collection(["Question?", "Another?"], type=Query)
+    found = questions.map(HyDERetriever, hyde, name="retrieve")
+    found.map(QAPromptor).map(OpenAIGenerator, model, name="answer").sink(answers.append)
+    job = made.submit().wait()
+    lines = {line.key: line for line in job.cost().lines}
+    paid = [answer.cost for answer in answers if answer.cost is not None]
+    assert len(paid) == 2
+    assert sum(paid) == pytest.approx(float(lines["answer"].cost))
+    assert sum(paid) > 0.02
+    counted = job.metrics()["operators"]["retrieve"]["counters"]["cost_usd"]
+    assert counted == pytest.approx(float(lines["retrieve"].cost))
 
 
 def test_an_empty_completion_is_paid_for(env: Env, server: ModelServer) -> None:

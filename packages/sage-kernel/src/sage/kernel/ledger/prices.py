@@ -16,6 +16,7 @@ from typing import Any, Final, Self
 from sage.api.calls import CallUsage
 from sage.common.errors import ConfigError
 from sage.common.paths import config_dir
+from sage.kernel.checkpoint.settings import fault_tolerance
 
 MILLION: Final = Decimal(1_000_000)
 PACKAGED: Final = Path(__file__).with_name("prices.yaml")
@@ -98,6 +99,12 @@ class PriceTable:
                 raise ConfigError(f"fault_tolerance.prices: there is no file {str(path)!r}")
             rows += read_prices(path)
         return cls(rows)
+
+    @classmethod
+    def of_job(cls, config: Mapping[str, Any]) -> Self:
+        """The table of a job with that configuration; raises as ``load``."""
+        settings = fault_tolerance(config)
+        return cls.load(None if settings is None else settings.prices)
 
     def find(self, provider: str, *models: str) -> Price | None:
         """The row for the first of ``models`` that has one, of the provider or of any."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import attrs
 
 from sage.common.config import Secret
-from sage.middleware.models.calls import call_chat
+from sage.middleware.models.calls import call_chat, cost_of
 
 if TYPE_CHECKING:
     from sage.api.context import RuntimeContext
@@ -68,16 +68,18 @@ class ChatModel:
         ctx: Context of the step; its counters get what the calls used.
 
     Raises:
-        ConfigError: No key for a server that is not local.
+        ConfigError: No key for a server that is not local, or the table of prices is wrong.
     """
 
     def __init__(self, settings: ChatConfig, ctx: RuntimeContext) -> None:
         # aiohttp costs 150 ms to import: only when a model is used.
+        from sage.kernel.ledger.prices import PriceTable  # noqa: PLC0415
         from sage.middleware.models.openai_client import OpenAIClient  # noqa: PLC0415
         from sage.middleware.models.retry import RetryRule  # noqa: PLC0415
 
         self._settings = settings
         self._ctx = ctx
+        self._table = PriceTable.of_job(ctx.config)
         self._client = OpenAIClient(
             settings.base_url,
             settings.api_key,
@@ -118,12 +120,16 @@ class ChatModel:
         self._client.close()
 
     def _count(self, reply: ChatReply) -> None:
-        from sage.lib.rag.generator.openai import cost_of  # noqa: PLC0415 - its package is larger
-
         self._ctx.count("model_calls")
         self._ctx.count("input_tokens", reply.input_tokens or 0)
         self._ctx.count("output_tokens", reply.output_tokens or 0)
-        cost = cost_of(reply, self._settings.prices, self._settings.model or "")
+        cost = cost_of(
+            reply,
+            self._client,
+            self._table,
+            model=self._settings.model or "",
+            prices=self._settings.prices,
+        )
         if cost is not None:
             self._ctx.count("cost_usd", cost)
 

@@ -9,11 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from sage.api.calls import CallInfo
+from sage.api.calls import CallInfo, usage_of
 from sage.middleware.models.chat import ChatReply
 
 if TYPE_CHECKING:
     from sage.api.context import RuntimeContext
+    from sage.kernel.ledger.prices import PriceTable
     from sage.middleware.models.openai_client import OpenAIClient
 
 
@@ -64,7 +65,7 @@ async def call_chat(
     given = {name: value for name, value in params.items() if value is not None}
     info = CallInfo(
         kind="model",
-        provider=urlsplit(client.base_url).netloc.rpartition("@")[2],
+        provider=_provider(client),
         model=model,
         request={"messages": list(messages), **given},
         pack=_packed,
@@ -76,6 +77,29 @@ async def call_chat(
     if on_token is not None and not told and reply.text:
         on_token(reply.text)
     return reply
+
+
+def cost_of(
+    reply: ChatReply,
+    client: OpenAIClient,
+    table: PriceTable,
+    *,
+    model: str,
+    prices: Mapping[str, Mapping[str, float]] | None = None,
+) -> float | None:
+    """USD of a reply, as in ``job.cost()``; ``None``: not known.
+
+    Args:
+        reply: What ``call_chat`` returned.
+        client, model, prices: As for ``call_chat``.
+        table: The table of prices of the job.
+    """
+    cost = table.cost(_provider(client), model, usage_of(reply), prices)
+    return None if cost is None else float(cost)
+
+
+def _provider(client: OpenAIClient) -> str:
+    return urlsplit(client.base_url).netloc.rpartition("@")[2]
 
 
 def _packed(reply: ChatReply) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from sage.common.errors import ConfigError
-from sage.lib.rag.generator.remote import RemoteConfig, RemoteGenerator, cost_of
+from sage.lib.rag.generator.remote import RemoteConfig, RemoteGenerator
 from sage.lib.rag.generator.vllm_server import VLLMServer
 
 if TYPE_CHECKING:
@@ -127,4 +127,4 @@ class OpenAIGenerator(RemoteGenerator):
         return OpenAIClient(self._base_url, self.config.api_key, **self._client_options())
 
 
-__all__ = ["OpenAIConfig", "OpenAIGenerator", "cost_of"]
+__all__ = ["OpenAIConfig", "OpenAIGenerator"]

@@ -5,7 +5,7 @@ Predecessor: ``sage.middleware.models``; successors: ``openai``, ``vllm``, ``oll
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -17,6 +17,7 @@ from sage.lib.contracts import GenerationFunction, PromptLike
 from sage.lib.rag.generator.structured import read_output, schema_of
 from sage.lib.streaming import Telling
 from sage.lib.types import Answer, ChatMessage, Prompt, ToolCall, Usage
+from sage.middleware.models.calls import call_chat, cost_of
 
 if TYPE_CHECKING:
     from sage.api.context import RuntimeContext
@@ -48,8 +49,9 @@ class RemoteConfig:
         idle_timeout: Seconds between two chunks of a stream.
         deadline: Seconds for all attempts of one call together.
         max_retries: Attempts after the first.
-        prices: USD per million tokens, ``{model: {"input": .., "output": .., "cached": ..}}``;
-            without an entry for the model, ``Answer.cost`` is ``None``.
+        prices: USD per million tokens, ``{model: {"input": .., "output": .., "cached": ..}}``,
+            which go before the table of prices; ``Answer.cost`` is ``None`` where neither has the
+            model.
         output: An attrs class: its JSON schema is sent with the request, and the reply becomes a
             value of it in ``Answer.metadata["output"]``. A reply that does not fit is sent back to
             the model once, with what is wrong.
@@ -122,10 +124,12 @@ class RemoteGenerator(GenerationFunction):
         """Make the client; no connection is opened yet.
 
         Raises:
-            ConfigError: No key for a server that is not local.
+            ConfigError: No key for a server that is not local, or the table of prices is wrong.
         """
+        from sage.kernel.ledger.prices import PriceTable  # noqa: PLC0415 - only with a client
+
         self._ctx = ctx
-        self._job_id = ctx.job_id
+        self._table = PriceTable.of_job(ctx.config)
         self._client = self._make_client()
 
     async def execute(self, item: PromptLike) -> Answer:
@@ -139,11 +143,11 @@ class RemoteGenerator(GenerationFunction):
         prompt = as_prompt(item)
         messages = [wire_message(message) for message in prompt.messages]
         if self._stream and self._schema is None:
-            with Telling(self._job_id, prompt.query, self.config.on_token) as tell:
+            with Telling(self._ctx.job_id, prompt.query, self.config.on_token) as tell:
                 reply = await self._ask(messages, tell, tell.retract)
         else:
             reply = await self._ask(messages, self.config.on_token)
-        answer = answer_of(reply, prompt, self._model, self.config.prices)
+        answer = self._answer(reply, prompt)
         if self.config.output is None or answer.tool_calls:
             return answer
         return await self._typed(answer, prompt, messages)
@@ -157,19 +161,15 @@ class RemoteGenerator(GenerationFunction):
         except ConfigError as error:
             wrong = error.message
         told = f"{wrong}. Reply again, with the corrected JSON object only."
-        again = answer_of(
-            await self._ask(
-                [
-                    *messages,
-                    {"role": "assistant", "content": answer.text},
-                    {"role": "user", "content": told},
-                ],
-                self.config.on_token,
-            ),
-            prompt,
-            self._model,
-            self.config.prices,
+        reply = await self._ask(
+            [
+                *messages,
+                {"role": "assistant", "content": answer.text},
+                {"role": "user", "content": told},
+            ],
+            self.config.on_token,
         )
+        again = self._answer(reply, prompt)
         try:
             value = read_output(again.text, kind)
         except ConfigError as error:
@@ -201,8 +201,6 @@ class RemoteGenerator(GenerationFunction):
         on_token: Callable[[str], object] | None,
         retract: Callable[[], bool] | None = None,
     ) -> ChatReply:
-        from sage.middleware.models.calls import call_chat  # noqa: PLC0415 - only with a client
-
         return await call_chat(
             self._ctx,
             self._client,
@@ -213,6 +211,28 @@ class RemoteGenerator(GenerationFunction):
             retract=retract,
             prices=self.config.prices,
             **self._params,
+        )
+
+    def _answer(self, reply: ChatReply, prompt: Prompt) -> Answer:
+        """The answer in a reply, with its question, passages, usage and cost."""
+        return Answer(
+            text=reply.text,
+            query=prompt.query,
+            prompt=prompt,
+            passages=prompt.passages,
+            model=reply.model or self._model,
+            usage=Usage(
+                input_tokens=reply.input_tokens,
+                output_tokens=reply.output_tokens,
+                cached_tokens=reply.cached_tokens,
+            ),
+            finish_reason=reply.finish_reason,
+            tool_calls=tuple(ToolCall(id=i, name=n, arguments=a) for i, n, a in reply.tool_calls),
+            cost=cost_of(
+                reply, self._client, self._table, model=self._model, prices=self.config.prices
+            ),
+            latency=reply.latency,
+            retries=reply.retries,
         )
 
 
@@ -226,49 +246,6 @@ def _both(first: Usage, second: Usage) -> Usage:
         output_tokens=_sum(first.output_tokens, second.output_tokens),
         cached_tokens=_sum(first.cached_tokens, second.cached_tokens),
     )
-
-
-def answer_of(
-    reply: ChatReply, prompt: Prompt, model: str, prices: Mapping[str, Mapping[str, float]]
-) -> Answer:
-    """The answer in a reply, with its question, passages, usage and cost."""
-    return Answer(
-        text=reply.text,
-        query=prompt.query,
-        prompt=prompt,
-        passages=prompt.passages,
-        model=reply.model or model,
-        usage=Usage(
-            input_tokens=reply.input_tokens,
-            output_tokens=reply.output_tokens,
-            cached_tokens=reply.cached_tokens,
-        ),
-        finish_reason=reply.finish_reason,
-        tool_calls=tuple(ToolCall(id=i, name=n, arguments=a) for i, n, a in reply.tool_calls),
-        cost=cost_of(reply, prices, model),
-        latency=reply.latency,
-        retries=reply.retries,
-    )
-
-
-def cost_of(
-    reply: ChatReply, prices: Mapping[str, Mapping[str, float]], model: str
-) -> float | None:
-    """USD of a reply, or ``None`` when a price or a count is not known.
-
-    Cached input tokens cost ``cached`` where the table has it, else as other input.
-    """
-    price = prices.get(reply.model) or prices.get(model)
-    if price is None or "input" not in price or "output" not in price:
-        return None
-    if reply.input_tokens is None or reply.output_tokens is None:
-        return None
-    cached = reply.cached_tokens or 0
-    return (
-        (reply.input_tokens - cached) * price["input"]
-        + cached * price.get("cached", price["input"])
-        + reply.output_tokens * price["output"]
-    ) / 1e6
 
 
 def wire_message(message: ChatMessage) -> dict[str, Any]:
