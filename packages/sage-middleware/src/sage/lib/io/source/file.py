@@ -14,6 +14,7 @@ from sage.common.errors import ConfigError
 from sage.lib.adapt import as_document, as_query
 from sage.lib.contracts import SourceFunction
 from sage.lib.errors import InputFileError, ItemError
+from sage.lib.io.source.following import Place
 from sage.lib.io.source.records import Record, follow_records, format_of, listed, read_records
 from sage.lib.types import Query
 
@@ -30,7 +31,8 @@ class FileSource(SourceFunction[Any]):
 
     With ``follow`` the source does not end: it goes on with the lines that are written to the file
     later, also when that is replaced by a new one of its name, until the job is canceled (or
-    ``limit`` is reached).
+    ``limit`` is reached). A run that goes on from a checkpoint goes on after the last line, also
+    when the file has got another name in its folder meanwhile, and then reads the new one.
 
     Example:
         >>> env.from_source(FileSource, {"file_path": "data/questions.txt", "batch_size": 10})
@@ -86,17 +88,38 @@ class FileSource(SourceFunction[Any]):
                 "FileSource: follow is for one text, jsonl, csv or tsv file, got "
                 f"{self.config.file_path!r}"
             )
-        self._offset = 0
-        self._skip = 0
+        self._begin: tuple[int, Place | None] = (0, None)
+        self._handed = 0
+        self._place: Place | None = None
 
     @property
-    def offset(self) -> int:
-        """Items handed on so far; ``seek`` to it to go on after them."""
-        return self._offset
+    def offset(self) -> Any:
+        """Items handed on so far, and where in which file that was with ``follow``.
 
-    def seek(self, offset: int) -> None:
-        """Start after the first ``offset`` items; call before ``run``."""
-        self._skip = self._offset = offset
+        ``seek`` to it to go on after them.
+        """
+        if self._place is None:
+            return self._handed
+        return {"items": self._handed, **attrs.asdict(self._place)}
+
+    def seek(self, offset: Any) -> None:
+        """Start after the items of an ``offset``; call before ``run``.
+
+        Raises:
+            ConfigError: It is from a run with another setting of ``follow``.
+        """
+        followed = isinstance(offset, Mapping)
+        if offset and followed != self.config.follow:
+            raise ConfigError(
+                f"FileSource: the checkpoint was taken {'with' if followed else 'without'} follow; "
+                "set it as it was, or start anew with resume='never'"
+            )
+        if isinstance(offset, Mapping):
+            place = Place(**{key: offset[key] for key in offset if key != "items"})
+            self._begin = offset["items"], place
+        else:
+            self._begin = offset, None
+        self._handed, self._place = self._begin
 
     def run(self) -> Iterator[Any]:
         """Yield the items.
@@ -105,16 +128,33 @@ class FileSource(SourceFunction[Any]):
             InputFileError: Names file and line.
         """
         settings = self.config
-        wanted = islice(self._records(), self._skip, settings.limit)
-        self._offset = self._skip
-        # Reading ahead would hold back what is there while more is waited for.
-        ahead = 1 if settings.follow else settings.batch_size
-        while chunk := list(islice(wanted, ahead)):
+        self._handed, self._place = self._begin
+        if settings.follow:
+            yield from self._follow()
+            return
+        wanted = islice(self._records(), self._handed, settings.limit)
+        while chunk := list(islice(wanted, settings.batch_size)):
             for path, record in chunk:
                 self._path = path
                 item = self._item(record)
-                self._offset += 1
+                self._handed += 1
                 yield item
+
+    def _follow(self) -> Iterator[Any]:
+        settings, ctx = self.config, getattr(self, "ctx", None)
+        records = follow_records(
+            self._path,
+            format_of(self._path, settings.format),
+            settings.encoding,
+            after=self._place,
+            stopping=lambda: ctx is not None and ctx.stopping,
+            interval=settings.poll_interval,
+        )
+        left = None if settings.limit is None else max(0, settings.limit - self._handed)
+        for record, place in islice(records, left):
+            item = self._item(record)
+            self._handed, self._place = self._handed + 1, place
+            yield item
 
     def _records(self) -> Iterator[tuple[Path, Record]]:
         paths = [self._path]
@@ -130,18 +170,6 @@ class FileSource(SourceFunction[Any]):
                     path=pattern,
                     line=None,
                 )
-        if self.config.follow:
-            ctx = getattr(self, "ctx", None)
-            records = follow_records(
-                self._path,
-                format_of(self._path, self.config.format),
-                self.config.encoding,
-                stopping=lambda: ctx is not None and ctx.stopping,
-                interval=self.config.poll_interval,
-            )
-            for record in records:
-                yield self._path, record
-            return
         for path in paths:
             fmt = format_of(path, self.config.format)
             for record in read_records(path, fmt, self.config.encoding):

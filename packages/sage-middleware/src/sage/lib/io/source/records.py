@@ -12,7 +12,7 @@ import orjson
 
 from sage.common.errors import ConfigError, MissingExtraError
 from sage.lib.errors import InputFileError
-from sage.lib.io.source.following import follow_lines
+from sage.lib.io.source.following import Place, follow_files
 
 Record = tuple[int, Any]
 """Line on which the record starts (from 1), and a string (txt) or a mapping (jsonl, csv)."""
@@ -49,16 +49,33 @@ def format_of(path: Path, given: str | None) -> str:
 
 
 def follow_records(
-    path: Path, fmt: str, encoding: str, *, stopping: Callable[[], bool], interval: float
-) -> Iterator[Record]:
+    path: Path,
+    fmt: str,
+    encoding: str,
+    *,
+    after: Place | None,
+    stopping: Callable[[], bool],
+    interval: float,
+) -> Iterator[tuple[Record, Place]]:
     """Records in file order, and those that are written later, until ``stopping()``.
+
+    Each comes with where to go on after it. A file that replaces another has its own header; its
+    lines are counted on.
+
+    Args:
+        path, fmt, encoding: As for ``read_records``.
+        after: Where to go on, instead of at the beginning.
+        stopping, interval: As for ``follow_files``.
 
     Raises:
         InputFileError: The file is unreadable, or a line is broken; names both.
     """
-    lines = follow_lines(path, _codec(encoding), stopping=stopping, interval=interval)
+    codec = _codec(encoding)
     try:
-        yield from READERS[fmt](lines, path)
+        for file in follow_files(path, codec, after=after, stopping=stopping, interval=interval):
+            for record in READERS[fmt](file.read(codec), path, file.before + 1):
+                if file.end > file.known:
+                    yield record, file.place()
     except LookupError as error:
         raise ConfigError(f"unknown encoding {encoding!r}") from error
 
@@ -75,7 +92,7 @@ def read_records(path: Path, fmt: str, encoding: str) -> Iterator[Record]:
     try:
         # Undecodable bytes become lone surrogates, so that the line they are on can be named.
         with path.open(encoding=_codec(encoding), errors="surrogateescape", newline="") as file:
-            yield from READERS[fmt](file, path)
+            yield from READERS[fmt](file, path, 1)
     except LookupError as error:
         raise ConfigError(f"unknown encoding {encoding!r}") from error
     except OSError as error:
@@ -121,8 +138,8 @@ def _parquet(path: Path) -> Iterator[Record]:
         ) from error
 
 
-def _lines(file: Iterable[str], path: Path) -> Iterator[tuple[int, str]]:
-    for number, line in enumerate(file, 1):
+def _lines(file: Iterable[str], path: Path, first: int) -> Iterator[tuple[int, str]]:
+    for number, line in enumerate(file, first):
         if not line.isascii():
             _check(line, number, path)
         yield number, line
@@ -140,15 +157,15 @@ def _check(line: str, number: int, path: Path) -> None:
         ) from error
 
 
-def _txt(file: Iterable[str], path: Path) -> Iterator[Record]:
-    for number, line in _lines(file, path):
+def _txt(file: Iterable[str], path: Path, first: int) -> Iterator[Record]:
+    for number, line in _lines(file, path, first):
         text = line.strip()
         if text:
             yield number, text
 
 
-def _jsonl(file: Iterable[str], path: Path) -> Iterator[Record]:
-    for number, line in _lines(file, path):
+def _jsonl(file: Iterable[str], path: Path, first: int) -> Iterator[Record]:
+    for number, line in _lines(file, path, first):
         if not line.strip():
             continue
         try:
@@ -167,21 +184,21 @@ def _jsonl(file: Iterable[str], path: Path) -> Iterator[Record]:
         yield number, value
 
 
-def _csv(file: Iterable[str], path: Path) -> Iterator[Record]:
-    yield from _table(file, path, "excel")
+def _csv(file: Iterable[str], path: Path, first: int) -> Iterator[Record]:
+    yield from _table(file, path, first, "excel")
 
 
-def _tsv(file: Iterable[str], path: Path) -> Iterator[Record]:
-    yield from _table(file, path, "excel-tab")
+def _tsv(file: Iterable[str], path: Path, first: int) -> Iterator[Record]:
+    yield from _table(file, path, first, "excel-tab")
 
 
-def _table(file: Iterable[str], path: Path, dialect: str) -> Iterator[Record]:
-    rows = csv.reader((line for _, line in _lines(file, path)), dialect=dialect, strict=True)
-    start = 1
+def _table(file: Iterable[str], path: Path, first: int, dialect: str) -> Iterator[Record]:
+    rows = csv.reader((line for _, line in _lines(file, path, first)), dialect=dialect, strict=True)
+    start = first
     try:
         head = [name.strip() for name in next(rows, [])]
         while True:
-            start = rows.line_num + 1
+            start = rows.line_num + first
             row = next(rows, None)
             if row is None:
                 return
@@ -201,7 +218,7 @@ def _table(file: Iterable[str], path: Path, dialect: str) -> Iterator[Record]:
         ) from error
 
 
-READERS: dict[str, Callable[[Iterable[str], Path], Iterator[Record]]] = {
+READERS: dict[str, Callable[[Iterable[str], Path, int], Iterator[Record]]] = {
     "txt": _txt,
     "jsonl": _jsonl,
     "csv": _csv,
