@@ -3,7 +3,8 @@
 An application is a function with typer annotations (or a typer or click command), registered in the
 entry-point group ``sage.apps``; its first docstring line is shown by ``sage app list``.
 
-Reading order: ``command`` (the command ``sage app``), then one package per application: ``qa``.
+Reading order: ``command`` (``sage app``), ``scaffold`` and ``templates`` (``sage app new``),
+``evaluation`` (``sage eval``), then one package per application: ``qa``, ``ingest``, ``rag_eval``.
 """
 
 from sage.common.cli.entry import standalone
