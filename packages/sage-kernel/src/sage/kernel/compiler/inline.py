@@ -1,18 +1,25 @@
 """Inlining of simple functions into the generated code, where that is provably equivalent.
 
-A function of one or two parameters that is a lambda, or a ``def`` of one statement, is inlined
-when its source can be found and, compiled again, gives the very same byte code and constants. Its
-expression may name its parameter, variables of the enclosing function (read through the same cell
-as the function reads them) and globals (read from the same dictionary at the same moment).
-Builtins are not inlined: a global of the same name could appear later. Everything else is called.
+A lambda, or a ``def`` or method that is a straight line of assignments ending in ``return``, is
+inlined when its source can be found and, compiled again, gives the very same byte code and
+constants. It may name its parameters and own variables (renamed, and never read before they are
+assigned), variables of the enclosing function (read through the same cell as the function reads
+them) and globals (read from the same dictionary at the same moment). Builtins are not inlined: a
+global of the same name could appear later. Neither are calls as statements, unless they are all
+there is: they are made for an effect, and what they call may look at its caller, as logging does.
+Everything else is called.
 """
 
 from __future__ import annotations
 
 import ast
 import linecache
-from types import CodeType
+import sys
+from collections.abc import Iterator, Sequence
+from types import CodeType, MethodType
 from typing import Any
+
+from sage.kernel.compiler.writer import CELL
 
 _ALLOWED = (
     ast.BinOp,
@@ -38,11 +45,14 @@ _ALLOWED = (
     ast.AugAssign,
     ast.Assign,
     ast.Expr,
-    ast.Module,
+    ast.Return,
 )
 
 _UNUSUAL = 0x04 | 0x08 | 0x20 | 0x80 | 0x200
 """Code flags of ``*args``, ``**kwargs``, generators and coroutines."""
+
+_LONGEST = 512
+"""Bytes of code from which on a call is a small part of what a function costs."""
 
 _files: dict[str, list[ast.AST]] = {}
 
@@ -51,27 +61,61 @@ class Inlined:
     """Body of a function, ready to be pasted.
 
     Attributes:
-        text: An expression, or one statement for sinks, over placeholders of the parameters.
-        names: Names it uses besides -> objects they stand for: dictionaries of globals, and cells,
-            which the generated function gets as its own closure.
+        names: Names it uses besides -> objects they stand for: dictionaries of globals, the object
+            of a method, and cells, which the generated function gets as its own closure.
     """
 
-    __slots__ = ("names", "text")
+    __slots__ = ("_before", "_code", "_value", "names")
 
-    def __init__(self, text: str, names: dict[str, Any]) -> None:
-        self.text = text
+    def __init__(
+        self, before: list[str], value: str, names: dict[str, Any], code: CodeType
+    ) -> None:
+        self._before = before
+        self._value = value
+        self._code = code
         self.names = names
 
-    def with_arguments(self, *arguments: str) -> str:
-        """The text with variables for the parameters."""
-        text = self.text
-        for nth, argument in enumerate(arguments):
-            text = text.replace(f"_{nth}x_", argument)
-        return text
+    def before(self, *arguments: str) -> list[str]:
+        """Statements to run first, with variables for the parameters."""
+        return [_with_arguments(line, arguments) for line in self._before]
+
+    def value(self, *arguments: str) -> str:
+        """The expression of what the function returns, with variables for the parameters."""
+        return _with_arguments(self._value, arguments)
+
+    def note(self, error: Exception) -> None:
+        """Say at an error where the function is whose pasted body raised it."""
+        trace = error.__traceback__
+        called = trace.tb_next if trace is not None else None
+        if called is None or called.tb_frame.f_code is not self._code:
+            code = self._code
+            at = f"{code.co_filename}:{code.co_firstlineno}"
+            error.add_note(f"raised in {code.co_qualname} ({at}), which runs inlined")
+
+
+def _placeholder(nth: int) -> str:
+    return f"\0{nth}\0"  # in no source text, and in no repr of a constant
+
+
+def _with_arguments(text: str, arguments: Sequence[str]) -> str:
+    for nth, argument in enumerate(arguments):
+        text = text.replace(_placeholder(nth), argument)
+    return text
+
+
+def is_watched() -> bool:
+    """Whether a debugger, profiler or coverage tool watches the calls of this thread."""
+    monitoring: Any = getattr(sys, "monitoring", None)
+    tools = range(6) if monitoring is not None else ()
+    return (
+        sys.gettrace() is not None
+        or sys.getprofile() is not None
+        or any(monitoring.get_tool(tool) is not None for tool in tools)
+    )
 
 
 def inline_body(
-    function: Any, label: int, *, parameters: int = 1, statement: bool = False
+    function: Any, label: int, *, parameters: int = 1, statements: bool = True
 ) -> Inlined | None:
     """The body of ``function`` for pasting, or ``None`` when it must be called.
 
@@ -79,31 +123,35 @@ def inline_body(
         function: What a step calls.
         label: Makes names unique.
         parameters: How many arguments it is called with.
-        statement: The value is not used (sinks): one statement will do.
+        statements: Whether there is room for statements before the expression of the value.
     """
+    owner: tuple[Any, ...] = ()
+    if type(function) is MethodType:
+        owner, function = (function.__self__,), function.__func__
     code = getattr(function, "__code__", None)
     if (
         not isinstance(code, CodeType)
         or type(function).__name__ != "function"
-        or code.co_argcount != parameters
+        or code.co_argcount != parameters + len(owner)
         or code.co_posonlyargcount
         or code.co_kwonlyargcount
         or code.co_flags & _UNUSUAL
         or code.co_cellvars
+        or len(code.co_code) > _LONGEST
         or function.__defaults__
         or hasattr(function, "__wrapped__")
-        or code.co_nlocals != parameters
+        or (code.co_nlocals != code.co_argcount and not statements)
     ):
         return None
-    names = code.co_varnames
     for node in _functions(code.co_filename):
         if not node.lineno <= code.co_firstlineno <= (node.end_lineno or 0):  # type: ignore[attr-defined]
             continue
-        body = _body(node, statement)
-        if body is None or not _simple(body, names, code, function.__globals__):
+        body = _body(node)
+        lines = _without_docstring(body)
+        if not lines or (len(lines) > 1 and not statements):
             continue
-        if _same_code(body, names, code):
-            return _paste(body, names, function, label)
+        if _simple(lines, code, function.__globals__) and _same_code(body, code):
+            return _paste(lines, function, owner, label)
     return None
 
 
@@ -119,40 +167,57 @@ def _functions(filename: str) -> list[ast.AST]:
     return found
 
 
-def _body(node: ast.AST, statement: bool) -> ast.expr | ast.stmt | None:
+def _body(node: ast.AST) -> list[ast.stmt]:
     if isinstance(node, ast.Lambda):
-        return node.body
-    if not isinstance(node, ast.FunctionDef) or node.decorator_list or len(node.body) != 1:
-        return None
-    only = node.body[0]
-    if isinstance(only, ast.Return):
-        return only.value
-    if statement and isinstance(only, (ast.AugAssign, ast.Expr)):
-        return only
-    return None
+        return [ast.Return(node.body)]
+    if not isinstance(node, ast.FunctionDef) or node.decorator_list:
+        return []
+    return node.body
 
 
-def _simple(
-    body: ast.expr | ast.stmt,
-    parameters: tuple[str, ...],
-    code: CodeType,
-    namespace: dict[str, Any],
-) -> bool:
-    for node in ast.walk(body):
-        if not isinstance(node, _ALLOWED) or (isinstance(node, ast.Call) and _starred(node)):
+def _without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:
+    first = body[0] if body else None
+    if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+        return body[1:]
+    return body
+
+
+def _simple(lines: list[ast.stmt], code: CodeType, namespace: dict[str, Any]) -> bool:
+    """Whether it is a straight line over names whose meaning is known."""
+    known = {*code.co_varnames[: code.co_argcount], *code.co_freevars}
+    own = set(code.co_varnames)
+    for line in lines:
+        last = line is lines[-1]
+        if isinstance(line, ast.Return) and not last:
             return False
-        if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
+        if isinstance(line, ast.Expr) and len(lines) > 1:
             return False
-        if isinstance(node, ast.Name):
-            if not isinstance(node.ctx, ast.Load):
+        for node in ast.walk(line):
+            if not isinstance(node, _ALLOWED) or (isinstance(node, ast.Call) and _starred(node)):
                 return False
-            if (
-                node.id not in parameters
-                and node.id not in code.co_freevars
-                and node.id not in namespace
-            ):
+        for name, stored in _names(line):
+            if stored:
+                if name not in own:  # a ``global`` or ``nonlocal`` name
+                    return False
+                known.add(name)
+            elif name not in known and (name in own or name not in namespace):
                 return False
     return True
+
+
+def _names(line: ast.stmt) -> Iterator[tuple[str, bool]]:
+    """Names in the order in which they are read and stored, each with whether it is stored."""
+    parts: list[ast.AST] = [line]
+    if isinstance(line, ast.Assign):
+        parts = [line.value, *line.targets]
+    elif isinstance(line, ast.AugAssign):
+        if isinstance(line.target, ast.Name):
+            yield line.target.id, False
+        parts = [line.value, line.target]
+    for part in parts:
+        found = [node for node in ast.walk(part) if isinstance(node, ast.Name)]
+        yield from ((node.id, False) for node in found if isinstance(node.ctx, ast.Load))
+        yield from ((node.id, True) for node in found if isinstance(node.ctx, ast.Store))
 
 
 def _starred(call: ast.Call) -> bool:
@@ -161,13 +226,16 @@ def _starred(call: ast.Call) -> bool:
     )
 
 
-def _same_code(body: ast.expr | ast.stmt, parameters: tuple[str, ...], code: CodeType) -> bool:
+def _same_code(body: list[ast.stmt], code: CodeType) -> bool:
     """Whether the body compiles to what the function really runs."""
     free = "".join(f"    {name} = 0\n" for name in code.co_freevars)
-    text = ast.unparse(body)
-    inner = text if isinstance(body, ast.stmt) else f"return ({text})"
-    source = f"def outer():\n{free}    def f({', '.join(parameters)}):\n        {inner}\n"
-    outer = next(c for c in compile(source, "<inline>", "exec").co_consts if _is_code(c))
+    inner = "".join(f"        {ast.unparse(line)}\n" for line in body)
+    parameters = ", ".join(code.co_varnames[: code.co_argcount])
+    source = f"def outer():\n{free}    def f({parameters}):\n{inner}"
+    try:
+        outer = next(c for c in compile(source, "<inline>", "exec").co_consts if _is_code(c))
+    except SyntaxError:  # a line that cannot be moved, as a docstring of several lines
+        return False
     candidate = next(c for c in outer.co_consts if _is_code(c))
 
     def constants(c: CodeType) -> list[tuple[type, Any]]:
@@ -177,6 +245,7 @@ def _same_code(body: ast.expr | ast.stmt, parameters: tuple[str, ...], code: Cod
         candidate.co_code == code.co_code
         and constants(candidate) == constants(code)
         and candidate.co_names == code.co_names
+        and candidate.co_varnames == code.co_varnames
         and candidate.co_freevars == code.co_freevars
     )
 
@@ -185,25 +254,38 @@ def _is_code(value: Any) -> bool:
     return isinstance(value, CodeType)
 
 
-def _paste(
-    body: ast.expr | ast.stmt, parameters: tuple[str, ...], function: Any, label: int
-) -> Inlined:
+def _paste(lines: list[ast.stmt], function: Any, owner: tuple[Any, ...], label: int) -> Inlined:
     code = function.__code__
     cells = dict(zip(code.co_freevars, function.__closure__ or (), strict=True))
-    names: dict[str, Any] = {}
+    parameters = code.co_varnames[: code.co_argcount]
+    stored = {name for line in lines for name, is_stored in _names(line) if is_stored}
+    names: dict[str, Any] = {f"self{label}": each for each in owner}
+    passed = dict(zip(parameters, names, strict=False))
+    passed |= {name: _placeholder(nth) for nth, name in enumerate(parameters[len(owner) :])}
 
     class Rename(ast.NodeTransformer):
         def visit_Name(self, node: ast.Name) -> ast.expr:
-            if node.id in parameters:
-                return ast.Name(f"_{parameters.index(node.id)}x_", node.ctx)
+            if node.id in stored:
+                return ast.Name(f"own{label}_{node.id}", node.ctx)
+            if node.id in passed:
+                return ast.Name(passed[node.id], node.ctx)
             if node.id in cells:
-                name = f"cell{label}_{node.id}"
+                name = f"{CELL}{label}_{node.id}"
                 names[name] = cells[node.id]
                 return ast.Name(name, node.ctx)
             name = f"globals{label}"
             names[name] = function.__globals__
             return ast.Subscript(ast.Name(name, ast.Load()), ast.Constant(node.id), node.ctx)
 
-    parsed = ast.parse(ast.unparse(body))
-    text = ast.unparse(ast.fix_missing_locations(Rename().visit(parsed)))
-    return Inlined(text if isinstance(body, ast.stmt) else f"({text})", names)
+    def text(node: ast.AST) -> str:
+        copied = ast.parse(ast.unparse(node)).body[0]
+        return ast.unparse(ast.fix_missing_locations(Rename().visit(copied)))
+
+    before = [f"own{label}_{name} = {passed[name]}" for name in parameters if name in stored]
+    *first, last = lines
+    value = "None"
+    if not isinstance(last, ast.Return):
+        first = lines
+    elif last.value is not None:
+        value = f"({text(last.value)})"
+    return Inlined([*before, *(text(line) for line in first)], value, names, code)

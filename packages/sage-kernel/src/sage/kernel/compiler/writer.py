@@ -124,17 +124,20 @@ class CodeWriter:
     # ------------------------------------------------------------------ user calls
 
     def _call(self, node: Node, *args: str) -> str:
-        inline = self.inlined.get(node.id)
-        if inline is not None and not self.profile:
+        inline = self._pasted(node)
+        if inline is not None:
             for name in inline.names:
                 if name.startswith(CELL):
                     self.cells.add(name)
                 else:
                     self._use(name, name)
-            return inline.with_arguments(*args)
+            return inline.value(*args)
         function = f"f{node.id}"
         self._use(function, f"F[{node.id}]")
         return ("await " if self._awaits(node) else "") + f"{function}({', '.join(args)})"
+
+    def _pasted(self, node: Node) -> Inlined | None:
+        return None if self.profile else self.inlined.get(node.id)
 
     def _awaits(self, node: Node) -> bool:
         return self.asynchronous and self._flag(node, "async")
@@ -157,7 +160,9 @@ class CodeWriter:
         """
         timed = self.profile
         self._set_key(node, depth, index)
-        body = [*self._take_states(node), *body]
+        inline = self._pasted(node)
+        pasted = [] if inline is None else inline.before(var)
+        body = [*self._take_states(node), *pasted, *body]
         if self.linear:
             for line in body:
                 self.marks.append((len(self.lines), node.id, var, self._key_name(node)))
@@ -185,7 +190,7 @@ class CodeWriter:
             f"r = {handler}({ident}, {var}, error, {self.place}, {key}{', True' if once else ''})",
         )
         self._line(depth + 1, f"if r is SKIP: {skip}")
-        for line in rescued:
+        for line in [*rescued, *self._keep_states(node)]:
             self._line(depth + 1, line)
         self._return_states(node, depth)
 
@@ -199,16 +204,22 @@ class CodeWriter:
             self._use(f"first_{state}", f"{name}._default")
             key = self._key_name(node)
             value = f"get_{state}({key}, first_{state})"
-            lines.append(f"{state}.held = {state}.before = {value}")
+            lines.append(f"{state}.held = was_{state} = {value}")
         return lines
 
     def _return_states(self, node: Node, depth: int) -> None:
         for i in range(len(self.held.get(node.id, ()))):
-            state = f"s{node.id}_{i}"
+            state, key = f"s{node.id}_{i}", self._key_name(node)
             self._use(f"data_{state}", f"HELD[{node.id}][{i}].data")
-            self._line(depth, f"if {state}.held is not {state}.before:")
-            store = f"data_{state}[{self._key_name(node)}] = {state}.before = {state}.held"
-            self._line(depth + 1, store)
+            self._line(depth, f"now = {state}.held")
+            self._line(depth, f"if now is not was_{state}:")
+            self._line(depth + 1, f"if now is first_{state}: data_{state}.pop({key}, None)")
+            self._line(depth + 1, f"else: data_{state}[{key}] = now")
+
+    def _keep_states(self, node: Node) -> list[str]:
+        """Lines after a failure, whose handling has stored the values."""
+        states = (f"s{node.id}_{i}" for i in range(len(self.held.get(node.id, ()))))
+        return [f"was_{state} = {state}.held" for state in states]
 
     def _key_var(self, node: Node, index: int = 0) -> str:
         return self._key_name(node, index) or "None"

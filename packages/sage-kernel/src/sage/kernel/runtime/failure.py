@@ -8,7 +8,7 @@ failed, with the input of that call, and goes on with the value it returns or sk
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sage.common.errors import TaskFailedError
 from sage.kernel.compiler.writer import publish_sources
@@ -16,6 +16,9 @@ from sage.kernel.graph.model import FunctionSpec, Node
 from sage.kernel.runtime.channel import ChannelAborted
 from sage.kernel.runtime.metrics import StepMetrics
 from sage.kernel.runtime.policy import next_delay
+
+if TYPE_CHECKING:
+    from sage.kernel.compiler.inline import Inlined
 
 
 class Skip:
@@ -68,9 +71,12 @@ class FailureHandler:
         again: Calls the function of a node once more: ``again(node id, value, key)``.
         fallbacks: Fallback operators by node id.
         send: Hands a dead letter to the streams that read them.
+
+    Attributes:
+        inlined: Functions that run pasted into the generated code, by node id.
     """
 
-    __slots__ = ("_again", "_fallbacks", "_job", "_locate", "_nodes", "_send", "_steps")
+    __slots__ = ("_again", "_fallbacks", "_job", "_locate", "_nodes", "_send", "_steps", "inlined")
 
     def __init__(
         self,
@@ -89,6 +95,7 @@ class FailureHandler:
         self._again = again
         self._fallbacks = fallbacks
         self._send = send
+        self.inlined: dict[int, Inlined] = {}
 
     def handle(
         self, ident: Any, value: Any, error: Exception, n: Any, key: Any, partial: bool = False
@@ -100,6 +107,8 @@ class FailureHandler:
             partial: The call had put out something already: it is not tried again.
         """
         node, step = self._begin(ident)
+        if node.id in self.inlined:
+            self.inlined[node.id].note(error)
         attempt = 1
         while not partial and (delay := self._delay(node, attempt, error)) is not None:
             step.retries += 1

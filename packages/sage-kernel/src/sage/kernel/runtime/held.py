@@ -51,20 +51,30 @@ class HeldStates:
     def handle(self, node_id: int, value: Any, error: Exception, n: Any, key: Any) -> Any:
         """Apply the policy of a step that holds states; see ``FailureHandler.handle``."""
         states = self.by_node[node_id]
-        trace = error.__traceback__
-        if trace is None or trace.tb_next is not None:
-            result = self._handler.handle(node_id, value, error, n, key)
-            for state in states:
-                state.write_back()
-            return result
-        # Raised by the generated code itself: the values of this key may not have been put in.
+        try:
+            check_hashable(self._contexts[node_id])
+        except GraphError as better:
+            return self._handle_no_key(states, node_id, value, better, n, key)
+        except Exception:  # noqa: BLE001 - the key's own __hash__ failed, which ``error`` says
+            return self._handle_no_key(states, node_id, value, error, n, key)
+        result = self._handler.handle(node_id, value, error, n, key)
+        for state in states:
+            state.write_back()
+        return result
+
+    def _handle_no_key(
+        self,
+        states: tuple[HeldValueState, ...],
+        node_id: int,
+        value: Any,
+        error: Exception,
+        n: Any,
+        key: Any,
+    ) -> Any:
+        """The same where the key has no state, so that nothing was put in."""
         for state in states:
             state.__class__ = MemoryValueState  # type: ignore[assignment]
         try:
-            try:
-                check_hashable(self._contexts[node_id])
-            except GraphError as better:
-                error = better
             return self._handler.handle(node_id, value, error, n, key)
         finally:
             for state in states:

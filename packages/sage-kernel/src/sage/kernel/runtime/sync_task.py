@@ -371,20 +371,23 @@ class SyncTask(Task):
         return self.load(generated, self._env, label + ("-timed" if profile else ""))
 
     def _inline(self) -> None:
-        from sage.kernel.compiler.inline import inline_body  # noqa: PLC0415 - only once hot
+        from sage.kernel.compiler.inline import inline_body, is_watched  # noqa: PLC0415 - when hot
 
-        self._inlined = {}
-        for node in self.segment.nodes:
-            if node.kind in _INLINABLE and not node.options.timeout:
-                found = inline_body(
-                    self.functions.calls[node.id],
-                    node.id,
-                    parameters=_INLINABLE[node.kind],
-                    statement=node.kind == "sink",
-                )
-                if found is not None:
-                    self._inlined[node.id] = found
-                    self._env.update(found.names)
+        self._inlined = self._handler.inlined
+        nodes = [] if is_watched() else self.segment.nodes
+        for node in nodes:
+            parameters = _INLINABLE.get(node.kind)
+            if parameters is None or node.options.timeout:
+                continue
+            found = inline_body(
+                self.functions.calls[node.id],
+                node.id,
+                parameters=parameters,
+                statements=parameters == 1,
+            )
+            if found is not None:
+                self._inlined[node.id] = found
+                self._env.update(found.names)
         self._hold_states()
         if self._inlined:
             self._runs = {key: run for key, run in self._runs.items() if key[1]}

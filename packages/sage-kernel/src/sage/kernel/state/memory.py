@@ -52,10 +52,11 @@ class MemoryValueState(MemoryState):
     """One value per key.
 
     A default made by a factory (or a list, dict or set, which each key gets a copy of) is stored at
-    its first read, so that changing it in place works.
+    its first read, so that changing it in place works. Any other is never stored: a key whose value
+    is the very default object has no entry.
     """
 
-    __slots__ = ("_default", "_factory", "before", "held")
+    __slots__ = ("_default", "_factory", "held")
 
     kind = "value"
 
@@ -63,7 +64,7 @@ class MemoryValueState(MemoryState):
         super().__init__(ctx)
         self._default = default
         self._factory = value_factory(default)
-        self.held = self.before = default
+        self.held = default
 
     @property
     def value(self) -> Any:
@@ -83,7 +84,10 @@ class MemoryValueState(MemoryState):
     @value.setter
     def value(self, new: Any) -> None:
         try:
-            self.data[self._ctx.key] = new
+            if new is self._default and self._factory is None:
+                self.data.pop(self._ctx.key, None)
+            else:
+                self.data[self._ctx.key] = new
         except TypeError:
             check_hashable(self._ctx)
             raise
@@ -98,9 +102,8 @@ class HeldValueState(MemoryValueState):
     """The same, while generated code holds the value of the current key in a slot.
 
     A ``MemoryValueState`` becomes one when its step is hot, by assignment to ``__class__``. The
-    code then puts ``held`` in before each call of the step and stores it after the call when it is
-    another object than ``before``; ``value`` is the slot itself. A key whose value was never
-    anything but the very default object has no entry.
+    code then puts ``held`` in before each call of the step and stores it after the call when it has
+    become another object; ``value`` is the slot itself.
     """
 
     __slots__ = ()
@@ -109,12 +112,20 @@ class HeldValueState(MemoryValueState):
 
     def write_back(self) -> None:
         """Store what the step has assigned."""
-        if self.held is not self.before:
-            self.data[self._ctx.key] = self.before = self.held
+        held, key = self.held, self._ctx.key
+        try:
+            if held is self.data.get(key, self._default):
+                return
+        except Exception:  # noqa: BLE001 - a key that cannot be hashed has no state
+            return
+        if held is self._default:
+            del self.data[key]
+        else:
+            self.data[key] = held
 
     def let_go(self) -> None:
         """Hold nothing that belongs to a key."""
-        self.held = self.before = self._default
+        self.held = self._default
 
     def clear(self) -> None:
         """Forget the value of the current key."""
@@ -134,7 +145,7 @@ class HeldValueState(MemoryValueState):
     def load(self, entries: Entries) -> None:
         """Replace the state by the entries of a snapshot."""
         super().load(entries)
-        self.held = self.before = self.data.get(self._ctx.key, self._default)
+        self.held = self.data.get(self._ctx.key, self._default)
 
 
 class MemoryListState(MemoryState):
