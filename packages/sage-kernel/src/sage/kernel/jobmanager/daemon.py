@@ -27,7 +27,7 @@ from sage.common.plugins import Registry
 from sage.common.secrets import remember
 from sage.common.serving.guard import LOOPBACK_HOSTS
 from sage.common.serving.listening import Address, prepare
-from sage.common.serving.tokens import TokenFile, new_token
+from sage.common.serving.tokens import FixedToken, TokenFile, new_token
 from sage.kernel.jobmanager.app import create_app
 from sage.kernel.jobmanager.failures import to_wire
 from sage.kernel.jobmanager.layout import Home, token_path
@@ -109,16 +109,20 @@ def ensure_token(tokens: TokenFile) -> str | None:
     Returns:
         The token where the file or the environment has it, else ``None``: the daemon accepts the
         tokens whose hashes it has.
+
+    Raises:
+        ConfigError: It is too short to be one.
     """
     path = token_path()
-    given = os.environ.get(TOKEN_VARIABLE)
-    if given is None and path.is_file():
+    given = os.environ.get(TOKEN_VARIABLE, "").strip()
+    if not given and path.is_file():
         given = path.read_text("utf-8").strip()
-    if given is None:
+    if not given:
         if tokens.names():
             return None
         given = new_token(PREFIX)
         write_secret(path, given + "\n")
+    FixedToken(given)  # refuses one that could be guessed
     remember(given)
     if not tokens.accepts(given):
         tokens.add(given, "default")

@@ -113,7 +113,7 @@ def base_url(address: str) -> str:
 
 def default_token() -> Secret:
     """The token of the environment, else of the file of this user; empty without one."""
-    given = os.environ.get(TOKEN_VARIABLE)
+    given = os.environ.get(TOKEN_VARIABLE, "").strip()
     if given:
         return Secret(given)
     path = token_path()
