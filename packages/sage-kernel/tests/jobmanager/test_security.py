@@ -350,3 +350,60 @@ def test_the_memory_server_is_mounted_behind_the_same_guard(daemon: Any, tmp_pat
     assert ask(daemon, "GET", "/memory/healthz")[0] == 401
     status, answer = ask(daemon, "GET", "/memory/v1/collections", Authorization=bearer())
     assert (status, json.loads(answer)) == (200, {"collections": []})
+
+
+@pytest.mark.parametrize("given", ["", "   ", "short"])
+def test_a_token_that_is_none_is_not_accepted(
+    daemon: Any, given: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token_path().parent.mkdir(parents=True)
+    token_path().write_text(f"{given}\n")
+    if given.strip():
+        with pytest.raises(ConfigError, match="at least 16 characters"):
+            daemon.start()
+        return
+    monkeypatch.setenv("SAGE_JOBMANAGER_TOKEN", given)
+    client = daemon.start()
+    assert len(token_path().read_text()) > 40
+    assert ask(daemon, "GET", "/v1/status", Authorization=f"Bearer {given}")[0] == 401
+    assert client.status().pid == daemon.pid
+
+
+def test_without_allow_code_nothing_else_is_a_way_to_run_some(daemon: Any, tmp_path: Path) -> None:
+    client = daemon.start(allow_code=False)
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    for name in ("attrs", "attr", "sage", "traceback", "sitecustomize"):
+        (folder / f"{name}.py").write_text("open('ran', 'w')\n")
+    spec = {
+        "version": 1,
+        "name": "small",
+        "steps": [
+            {"id": "s", "kind": "source", "op": "builtin:collection", "items": [1]},
+            {"id": "p", "kind": "sink", "op": "builtin:print", "inputs": ["s"]},
+        ],
+    }
+    for name in ("PYTHONPATH", "LD_PRELOAD", "SAGE_HOME", "PATH"):
+        with pytest.raises(ConfigError, match=f"{name}.*allow_code"):
+            client.submit_spec(spec, environment={name: str(folder)})
+    job = client.submit_spec(spec, working_dir=folder, environment={"MODEL_API_KEY": "abcdefgh"})
+    assert client.wait(job.id, 60).status == "FINISHED"
+    assert not (folder / "ran").exists()
+
+
+def test_modules_that_are_allowed_may_run_again(daemon: Any) -> None:
+    client = daemon.start(allow_code=False, allow=["textwrap"])
+    job = client.submit_spec(
+        {
+            "version": 1,
+            "name": "again",
+            "steps": [
+                {"id": "s", "kind": "source", "op": "builtin:collection", "items": [" a"]},
+                {"id": "m", "kind": "map", "op": "textwrap:dedent", "inputs": ["s"]},
+                {"id": "p", "kind": "sink", "op": "builtin:print", "inputs": ["m"]},
+            ],
+        }
+    )
+    assert client.wait(job.id, 60).status == "FINISHED"
+    assert client.wait(client.restore(job.id).id, 60).status == "FINISHED"
+    assert client.wait(client.replay(job.id).id, 60).status == "FINISHED"

@@ -104,6 +104,7 @@ def spawn(folder: JobFolder, number: int, settings: JobManagerSettings) -> Attem
     submission = json.loads(folder.submission.read_text("utf-8"))
     listener = control.listen(folder.control)
     options = {
+        "allow_code": settings.allow_code,
         "metrics_interval": settings.metrics_interval,
         "log_bytes": settings.log_bytes,
         "log_files": settings.log_files,
@@ -113,6 +114,7 @@ def spawn(folder: JobFolder, number: int, settings: JobManagerSettings) -> Attem
         child = subprocess.Popen(  # noqa: S603 - our own module
             [
                 sys.executable,
+                "-P",  # the working directory is the submission's: it must not shadow our modules
                 "-m",
                 "sage.kernel.jobmanager.runner",
                 str(folder.path),

@@ -30,6 +30,7 @@ from sage.kernel.jobmanager.settings import JobManagerSettings
 from sage.kernel.jobmanager.store import Database, History, Jobs, Services
 from sage.kernel.jobmanager.submission import (
     Submission,
+    check_environment,
     check_spec,
     check_versions,
     read_submission,
@@ -136,11 +137,15 @@ class JobManager:
         return self._add(read_submission(raw))
 
     def _add(self, submission: Submission) -> JobInfo:
+        if not self.settings.allow_code:
+            check_environment(submission)
         if submission.kind == "spec":
-            if submission.allow and not self.settings.allow_code:
+            known = self.settings.allow
+            if not self.settings.allow_code and not set(submission.allow) <= set(known):
                 raise ConfigError(_NO_CODE)
-            submission = attrs.evolve(submission, allow=(*submission.allow, *self.settings.allow))
-            check_spec(submission.spec or {}, submission.allow)
+            allow = tuple(dict.fromkeys((*submission.allow, *known)))
+            submission = attrs.evolve(submission, allow=allow)
+            check_spec(submission.spec or {}, allow)
         else:
             if not self.settings.allow_code:
                 raise ConfigError(_NO_CODE)

@@ -20,6 +20,9 @@ from sage.common.errors import ConfigError, GraphError
 from sage.common.plugins import find_operator_entry
 from sage.kernel.graph.operations import module_allowed
 
+SECRET_NAMES = ("KEY", "TOKEN", "SECRET", "PASSWORD")
+"""How the names of variables end whose values are masked."""
+
 KINDS = ("spec", "program", "graph")
 ACTIONS = ("run", "restore", "replay", "fork", "requeue")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -133,6 +136,20 @@ def _passable(value: str) -> bool:
         return b"\0" not in os.fsencode(value)
     except UnicodeEncodeError:
         return False
+
+
+def check_environment(given: Submission) -> None:
+    """Refuse variables that could bring code into the process, where code is not taken.
+
+    Raises:
+        ConfigError: Names the variable.
+    """
+    for variable in given.environment:
+        if not variable.upper().endswith(SECRET_NAMES):
+            raise ConfigError(
+                f"environment: {variable!r} is refused by this JobManager: without "
+                f"jobmanager.allow_code it takes credentials only (…{', …'.join(SECRET_NAMES)})"
+            )
 
 
 def check_versions(given: Submission) -> None:

@@ -26,11 +26,10 @@ from sage.kernel.jobmanager.runner.execute import execute
 from sage.kernel.jobmanager.runner.host import Host
 from sage.kernel.jobmanager.runner.output import Output
 from sage.kernel.jobmanager.runner.requests import Requests
-from sage.kernel.jobmanager.submission import read_submission
+from sage.kernel.jobmanager.submission import SECRET_NAMES, read_submission
 
 FINISHED, FAILED, CANCELED, SUSPENDED = "FINISHED", "FAILED", "CANCELED", "SUSPENDED"
 EXIT_CODES = {FINISHED: 0, FAILED: 3, CANCELED: 130, SUSPENDED: 75}
-_SECRET_NAMES = ("KEY", "TOKEN", "SECRET", "PASSWORD")
 
 
 def main(arguments: list[str]) -> int:
@@ -38,7 +37,7 @@ def main(arguments: list[str]) -> int:
 
     Args:
         arguments: Folder of the job, number of the attempt, descriptor of the control socket, and
-            JSON settings: ``metrics_interval``, ``log_bytes``, ``log_files``.
+            JSON settings: ``allow_code``, ``metrics_interval``, ``log_bytes``, ``log_files``.
     """
     folder, attempt = JobFolder(Path(arguments[0])), int(arguments[1])
     settings = json.loads(arguments[3])
@@ -71,9 +70,11 @@ def main(arguments: list[str]) -> int:
     try:
         submission = read_submission(json.loads(folder.submission.read_text("utf-8")))
         for name, value in submission.environment.items():
-            if any(part in name.upper() for part in _SECRET_NAMES):
+            if any(part in name.upper() for part in SECRET_NAMES):
                 remember(value)
         journal.append("state", {"status": "RUNNING", "pid": os.getpid()})
+        if settings["allow_code"]:
+            sys.path.append(str(Path.cwd()))  # for the modules that --allow names
         host = Host(folder, journal, Plan(submission, folder))
         hosting.host = host
         requests.host = host
