@@ -382,18 +382,16 @@ class SegmentCode(CodeWriter):
         mine, other = (f"L{nid}", f"R{nid}") if index == 0 else (f"R{nid}", f"L{nid}")
         self._use(f"L{nid}", f"STATE[{nid}][0]")
         self._use(f"R{nid}", f"STATE[{nid}][1]")
-        self._use("MISSING", "MISSING")
         self._use("Many", "Many")
         self._use("add_to", "add_to")
         one = node.params.get("match", "all") == "one"
         found, hit = f"o{nid}", f"m{nid}"
         self._count_in(node, depth)
         if one:
+            self._use("MISSING", "MISSING")
             self._use("take_first", "take_first")
             self._line(depth, f"{found} = {other}.pop({key}, MISSING)")
             self._line(depth, f"if {found} is MISSING:")
-        else:
-            self._line(depth, f"{found} = {other}.get({key}, MISSING)")
         store = depth + 1 if one else depth
         self._line(store, f"if {key} in {mine}: add_to({mine}, {key}, {var})")
         self._line(store, f"else: {mine}[{key}] = {var}")
@@ -403,7 +401,8 @@ class SegmentCode(CodeWriter):
             self._line(depth + 1, f"{found} = take_first({other}, {key}, {found})")
             self._emit_pair(node, index, var, found, depth, skip)
             return
-        self._line(depth, f"if {found} is MISSING: {skip}")
+        self._line(depth, f"if {key} not in {other}: {skip}")
+        self._line(depth, f"{found} = {other}[{key}]")
         many, left = f"h{nid}", f"j{nid}"  # a loop over (found,) costs twice as much
         self._line(
             depth, f"if {found}.__class__ is Many: {many}, {left} = iter({found}), len({found})"
