@@ -277,6 +277,27 @@ class VectorBackendSuite:
     # -- refusals --------------------------------------------------------------------------------
 
     @pytest.mark.parametrize(
+        ("texts", "metadatas", "ids", "vectors"),
+        [
+            ("t", None, ["x"], np.ones(DIM)),
+            ("t", None, 5, np.ones(DIM)),
+            ("t", None, "x", "no numbers"),
+            ("t", None, "x", np.ones((1, DIM))),
+            ("t", "no mapping", "x", np.ones(DIM)),
+            (["t"], None, "x", np.ones((1, DIM))),
+            (["t", "u"], {"v": 1}, ["x", "y"], np.ones((2, DIM))),
+            (["t", "u"], None, ["x", "y"], [[1.0] * DIM, [1.0]]),
+        ],
+    )
+    def test_a_wrong_upsert_is_refused(
+        self, filled: Any, texts: Any, metadatas: Any, ids: Any, vectors: Any
+    ) -> None:
+        with pytest.raises(InvalidInputError):
+            filled.upsert(texts, metadatas, ids, vectors=vectors)
+        assert len(filled) == ROWS
+        assert filled.get("x") is None
+
+    @pytest.mark.parametrize(
         ("error", "texts", "metadatas", "ids", "vectors"),
         [
             (DuplicateIdError, ["a", "b"], None, ["x", "r1"], np.ones((2, DIM))),
@@ -311,6 +332,8 @@ class VectorBackendSuite:
         vector = np.ones(DIM)
         with pytest.raises(DimensionError, match=str(DIM)):
             filled.retrieve(query_vector=np.ones(DIM - 1))
+        with pytest.raises(InvalidInputError, match="number"):
+            filled.retrieve(query_vector="no numbers")
         with pytest.raises(InvalidInputError, match="topk"):
             filled.retrieve(query_vector=vector, topk=0)
         with pytest.raises(InvalidInputError, match="mode"):

@@ -14,7 +14,7 @@ from sage.middleware.services.memory.memory_collection.kv_collection import (
     ABSENT,
     KVMemoryCollection,
 )
-from sage.middleware.services.memory.vdb.rows import IdSource
+from sage.middleware.services.memory.vdb.rows import IdSource, as_lists
 
 _ids = IdSource()
 
@@ -48,13 +48,10 @@ def upsert(
 ) -> list[str]:
     """``upsert`` of a vector collection."""
     if writer() is not None:
-        if isinstance(texts, str):
-            ids = _ids.take(1)[0] if ids is None else ids
-            journal.rows(collection, {str(ids): texts})
-        else:
-            texts = list(texts)
-            ids = _ids.take(len(texts)) if ids is None else list(ids)
-            journal.rows(collection, dict(zip(ids, texts, strict=False)))
+        texts, metadatas, ids, vectors = as_lists(texts, metadatas, ids, vectors)
+        texts = list(texts)
+        ids = _ids.take(len(texts)) if ids is None else list(ids)
+        journal.rows(collection, dict(zip(ids, texts, strict=False)))
     made: list[str] = collection.upsert(texts, metadatas, ids, vectors=vectors)
     return made
 

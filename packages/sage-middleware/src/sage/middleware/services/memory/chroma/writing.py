@@ -6,8 +6,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from sage.middleware.services.memory.chroma.indexing import ChromaIndexing
 from sage.middleware.services.memory.chroma.translate import (
     from_chroma,
@@ -65,21 +63,7 @@ class ChromaWriting(SingleRow, ChromaIndexing):
             self._in_parts(rows.add, batch, undo=True)
         return batch.ids
 
-    def upsert(
-        self,
-        texts: str | Iterable[str],
-        metadatas: Metadata | Sequence[Metadata | None] | None = None,
-        ids: str | Iterable[str] | None = None,
-        *,
-        vectors: Any = None,
-    ) -> list[str]:
-        """Insert or replace rows; as ``VDBMemoryCollection.upsert``."""
-        if isinstance(texts, str):
-            texts = [texts]
-            ids = [ids] if isinstance(ids, str) else ids
-            vectors = None if vectors is None else np.asarray(vectors, np.float32)[None]
-        if isinstance(metadatas, Mapping):
-            metadatas = [metadatas]
+    def _upsert_many(self, texts: Any, metadatas: Any, ids: Any, vectors: Any) -> list[str]:
         batch = self._batch(texts, metadatas, ids, vectors)
         with self._lock:
             rows = self._live()

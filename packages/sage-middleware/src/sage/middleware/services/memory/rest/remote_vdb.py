@@ -207,23 +207,7 @@ class RemoteCollection(SingleRow, RemoteBase):
         """Add rows: all of them, or none."""
         return self._write(texts, metadatas, ids, vectors, upsert=False)
 
-    def upsert(
-        self,
-        texts: str | Iterable[str],
-        metadatas: Any = None,
-        ids: str | Iterable[str] | None = None,
-        *,
-        vectors: Any = None,
-    ) -> list[str]:
-        """Insert rows, replacing those whose id is there; one row or many."""
-        if isinstance(texts, str):
-            if ids is not None and not isinstance(ids, str):
-                raise InvalidInputError(f"ids is {ids!r}; expected one id for one text")
-            texts = [texts]
-            ids = None if ids is None else [ids]
-            vectors = None if vectors is None else [vectors]
-        if isinstance(metadatas, Mapping):
-            metadatas = [metadatas]
+    def _upsert_many(self, texts: Any, metadatas: Any, ids: Any, vectors: Any) -> list[str]:
         return self._write(texts, metadatas, ids, vectors, upsert=True)
 
     def update_many(

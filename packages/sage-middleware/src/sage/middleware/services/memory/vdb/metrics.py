@@ -34,10 +34,7 @@ def check_vectors(vectors: object, dim: int | None, rows: int | None = None) -> 
         DimensionError: Another number of elements than ``dim``.
         InvalidInputError: Not numbers, not finite, or not one vector per row.
     """
-    try:
-        array: FloatArray = np.asarray(vectors, np.float32)
-    except (TypeError, ValueError) as exc:
-        raise InvalidInputError(f"vectors must be numbers of one length: {exc}") from exc
+    array = _as_floats(vectors)
     if array.ndim != 2:
         raise InvalidInputError(
             f"vectors must form a table (rows, dimension), got shape {array.shape}"
@@ -61,13 +58,21 @@ def check_vectors(vectors: object, dim: int | None, rows: int | None = None) -> 
 
 def check_vector(vector: object, dim: int | None) -> FloatArray:
     """``vector`` as ``(dim,)`` finite float32."""
-    array = np.asarray(vector, np.float32)
+    array = _as_floats(vector)
     if array.ndim == 2 and len(array) == 1:
         array = array[0]
     if array.ndim != 1:
         raise InvalidInputError(f"a query vector has one axis, got shape {array.shape}")
     checked: FloatArray = check_vectors(array[None], dim)[0]
     return checked
+
+
+def _as_floats(vectors: object) -> FloatArray:
+    try:
+        array: FloatArray = np.asarray(vectors, np.float32)
+    except (TypeError, ValueError) as exc:
+        raise InvalidInputError(f"vectors must be numbers of one length: {exc}") from exc
+    return array
 
 
 def to_stored(metric: Metric, vectors: FloatArray) -> FloatArray:

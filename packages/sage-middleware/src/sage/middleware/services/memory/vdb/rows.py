@@ -117,6 +117,23 @@ def check_metadatas(
     return plain, texts
 
 
+def as_lists(texts: Any, metadatas: Any, ids: Any, vectors: Any) -> tuple[Any, Any, Any, Any]:
+    """What ``upsert`` takes, for one row or many, as ``insert_many`` takes it.
+
+    Raises:
+        InvalidInputError: ``ids`` of one text is not one id.
+    """
+    if isinstance(texts, str):
+        if ids is not None and not isinstance(ids, str):
+            raise InvalidInputError(f"ids is {ids!r}; expected one id for one text")
+        texts = [texts]
+        ids = None if ids is None else [ids]
+        vectors = None if vectors is None else [vectors]
+    if isinstance(metadatas, Mapping):
+        metadatas = [metadatas]
+    return texts, metadatas, ids, vectors
+
+
 def new_batch(
     texts: Iterable[Any],
     metadatas: Sequence[Metadata | None] | None,

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from sage.middleware.services.memory.vdb.rows import Metadata
+from sage.middleware.services.memory.vdb.rows import Metadata, as_lists
 
 
 class SingleRow:
-    """Insert and update one row. The mix-in needs what is annotated."""
+    """Insert, update and upsert one row. The mix-in needs what is annotated."""
 
     insert_many: Callable[..., list[str]]
+    _upsert_many: Callable[[Any, Any, Any, Any], list[str]]
     update_many: Callable[..., None]
 
     def insert(
@@ -44,6 +45,28 @@ class SingleRow:
             None if id is None else [id],
             vectors=None if vector is None else [vector],
         )[0]
+
+    def upsert(
+        self,
+        texts: str | Iterable[str],
+        metadatas: Metadata | Sequence[Metadata | None] | None = None,
+        ids: str | Iterable[str] | None = None,
+        *,
+        vectors: Any = None,
+    ) -> list[str]:
+        """Insert rows, replacing those whose id is there already; one row or many.
+
+        Takes what ``insert`` or ``insert_many`` take.
+
+        Returns:
+            The rows' ids, in order.
+
+        Raises:
+            DuplicateIdError: An id occurs twice.
+            DimensionError: Vectors have another number of elements than the collection's.
+            InvalidInputError: Something cannot be stored, or no vectors can be made.
+        """
+        return self._upsert_many(*as_lists(texts, metadatas, ids, vectors))
 
     def update(
         self,

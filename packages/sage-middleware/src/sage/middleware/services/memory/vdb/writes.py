@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
-
-import numpy as np
 
 from sage.middleware.services.memory.errors import InvalidInputError
 from sage.middleware.services.memory.memory_collection.base_collection import read_settings
@@ -58,26 +56,7 @@ class Writes(SingleRow, VdbCore):
             self._apply(lambda change: (batch, []))
         return batch.ids
 
-    def upsert(
-        self,
-        texts: str | Iterable[str],
-        metadatas: Metadata | Sequence[Metadata | None] | None = None,
-        ids: str | Iterable[str] | None = None,
-        *,
-        vectors: Any = None,
-    ) -> list[str]:
-        """Insert rows, replacing those whose id is there already; one row or many.
-
-        Takes what ``insert`` or ``insert_many`` take. Returns the ids.
-        """
-        if isinstance(texts, str):
-            if ids is not None and not isinstance(ids, str):
-                raise InvalidInputError(f"ids is {ids!r}; expected one id for one text")
-            texts = [texts]
-            ids = None if ids is None else [ids]
-            vectors = None if vectors is None else np.asarray(vectors, np.float32)[None]
-        if isinstance(metadatas, Mapping):
-            metadatas = [metadatas]
+    def _upsert_many(self, texts: Any, metadatas: Any, ids: Any, vectors: Any) -> list[str]:
         batch = self._batch(texts, metadatas, ids, vectors)
         if len(batch):
             self._apply(lambda change: (batch, [r.slot for r in change.find(batch.ids).values()]))
