@@ -14,6 +14,7 @@ from sage.middleware.services.memory.errors import (
     InvalidInputError,
     RowNotFoundError,
 )
+from sage.middleware.services.memory.graph.jsonl import write_lines
 from sage.middleware.services.memory.memory_collection.graph_collection import (
     GraphMemoryCollection,
 )
@@ -262,15 +263,27 @@ def test_a_damaged_or_missing_snapshot_is_made_anew(graph, reopen):
         assert graph.k_hop(0, 2) == [1, 2]
 
 
+def test_an_export_that_breaks_off_leaves_what_was_there(tmp_path):
+    def edges():
+        yield {"source": 1, "target": 2}
+        raise InvalidInputError("broken")
+
+    (tmp_path / "g.jsonl").write_text("before", encoding="utf-8")
+    with pytest.raises(InvalidInputError, match="broken"):
+        write_lines(tmp_path / "g.jsonl", [{"id": 1}], edges())
+    assert [file.read_text(encoding="utf-8") for file in tmp_path.iterdir()] == ["before"]
+
+
 def test_export_and_import(graph, tmp_path):
     graph.add_node("a", "person", name="Ann")
     graph.add_node(2)
     graph.add_edge("a", 2, "knows", weight=0.5, since=1)
-    assert graph.export_jsonl(tmp_path / "g.jsonl") == 3
+    assert graph.export_jsonl(tmp_path / "new" / "g.jsonl") == 3
+    assert (tmp_path / "new" / "g.jsonl").stat().st_mode & 0o777 == 0o600
     folder = tmp_path / "other"
     folder.mkdir()
     with GraphMemoryCollection.create(folder, name="other") as other:
-        assert other.import_jsonl(tmp_path / "g.jsonl") == 3
+        assert other.import_jsonl(tmp_path / "new" / "g.jsonl") == 3
         assert list(other.nodes()) == list(graph.nodes())
         assert list(other.edges()) == list(graph.edges())
         (tmp_path / "bad.jsonl").write_text('{"node": {"id": "z"}}\n{"edge": {"source": 1}}\n')

@@ -15,6 +15,7 @@ from sage.middleware.services.memory.errors import (
     RowNotFoundError,
 )
 from sage.middleware.services.memory.kv.codec import decode, encode
+from sage.middleware.services.memory.kv.jsonl import write_rows
 from sage.middleware.services.memory.kv.keys import key_range
 from sage.middleware.services.memory.memory_collection.kv_collection import (
     ABSENT,
@@ -254,15 +255,27 @@ def test_options_of_other_kinds_of_collection(tmp_path):
         KVMemoryCollection.create(tmp_path, name="kv", dim=3)
 
 
+def test_an_export_that_breaks_off_leaves_what_was_there(tmp_path):
+    def rows():
+        yield "a", 1, None
+        raise InvalidInputError("broken")
+
+    (tmp_path / "out.jsonl").write_text("before", encoding="utf-8")
+    with pytest.raises(InvalidInputError, match="broken"):
+        write_rows(tmp_path / "out.jsonl", rows())
+    assert [file.read_text(encoding="utf-8") for file in tmp_path.iterdir()] == ["before"]
+
+
 def test_export_and_import(kv, tmp_path):
     values = {"a": 1, "b": b"\x00\xff", "c": {"d": [None, math.inf, "é\n"]}, "e": {1: 2}}
     kv.put_many(values)
     kv.put("t", 1, ttl=1000)
-    assert kv.export_jsonl(tmp_path / "out.jsonl") == 5
+    assert kv.export_jsonl(tmp_path / "new" / "out.jsonl") == 5
+    assert (tmp_path / "new" / "out.jsonl").stat().st_mode & 0o777 == 0o600
     folder = tmp_path / "other"
     folder.mkdir()
     with KVMemoryCollection.create(folder, name="other") as other:
-        assert other.import_jsonl(tmp_path / "out.jsonl") == 5
+        assert other.import_jsonl(tmp_path / "new" / "out.jsonl") == 5
         assert dict(other.scan()) == {**values, "t": 1}
         assert other.ttl("t") == pytest.approx(1000, abs=60)
         (tmp_path / "bad.jsonl").write_text('{"key": "z", "value": 1}\n{"key": 1')

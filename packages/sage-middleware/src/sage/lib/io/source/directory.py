@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -12,7 +11,7 @@ import attrs
 import orjson
 
 from sage.common.errors import ConfigError
-from sage.common.paths import within
+from sage.common.paths import replacing, within
 from sage.lib.contracts import SourceFunction
 from sage.lib.errors import InputFileError
 from sage.lib.io.source.changes import FileChange
@@ -211,12 +210,8 @@ class DirectorySource(SourceFunction[FileChange]):
             option=orjson.OPT_INDENT_2,
         )
         self._state_path.parent.mkdir(parents=True, exist_ok=True)
-        part = self._state_path.with_name(f".{self._state_path.name}.{os.getpid()}.part")
-        with part.open("wb") as file:
+        with replacing(self._state_path) as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(self._state_path)
 
 
 def _blake() -> Any:

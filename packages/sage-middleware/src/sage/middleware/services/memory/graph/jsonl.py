@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from sage.common.paths import replacing
 from sage.middleware.services.memory.errors import InvalidInputError
 from sage.middleware.services.memory.graph.writes import EdgeRow, NodeRow, edge_row, node_row
 
@@ -20,13 +21,12 @@ def write_lines(
     Properties that JSON has no form for become text: bytes base64, dates ISO 8601.
     """
     count = 0
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as file:
         for name, items in (("node", nodes), ("edge", edges)):
             for item in items:
                 file.write(msgspec.json.encode({name: item}) + b"\n")
                 count += 1
-    part.replace(path)
     return count
 
 

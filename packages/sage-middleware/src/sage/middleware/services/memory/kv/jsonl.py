@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from sage.common.paths import replacing
 from sage.middleware.services.memory.errors import InvalidInputError
 from sage.middleware.services.memory.kv.codec import decode, encode
 
@@ -22,8 +23,8 @@ def write_rows(path: Path, rows: Iterable[Row]) -> int:
     ``{"key", "msgpack"}``, its stored bytes in base64.
     """
     count = 0
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as file:
         for key, value, expires in rows:
             line: dict[str, Any] = {"key": key, "value": value}
             if not _plain(value):
@@ -32,7 +33,6 @@ def write_rows(path: Path, rows: Iterable[Row]) -> int:
                 line["expires"] = expires
             file.write(msgspec.json.encode(line) + b"\n")
             count += 1
-    part.replace(path)
     return count
 
 
