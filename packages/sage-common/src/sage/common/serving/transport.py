@@ -55,11 +55,16 @@ class Transport:
         timeout: float = 60.0,
         cafile: str | Path | None = None,
     ) -> None:
-        parts = urlsplit(base_url.rstrip("/"))
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ConfigError(
-                f"the address of {self.what} is {base_url!r}; expected {self.example} or the like"
-            )
+        wrong = ConfigError(
+            f"the address of {self.what} is {base_url!r}; expected {self.example} or the like"
+        )
+        try:
+            parts = urlsplit(base_url.rstrip("/"))
+            usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError as exc:  # e.g. a port beyond 65535
+            raise wrong from exc
+        if not usable:
+            raise wrong
         self.base_url = base_url.rstrip("/")
         self._parts = parts
         self._token = token if isinstance(token, Secret) else Secret(token)
