@@ -108,10 +108,12 @@ def serve_here(host: str | None, port: int | None, data_dir: Path | None) -> Non
     from sage.kernel.jobmanager.daemon import run_daemon  # noqa: PLC0415 - FastAPI
     from sage.kernel.jobmanager.settings import jobmanager_settings  # noqa: PLC0415
 
-    given = {"host": host, "port": port, "data_dir": None if data_dir is None else str(data_dir)}
+    named = {"host": host, "port": port, "data_dir": data_dir and str(data_dir.absolute())}
+    given = {key: value for key, value in named.items() if value is not None}
     run_daemon(
         jobmanager_settings(given),
         lambda url: say(f"the JobManager is ready at {url}; Ctrl-C ends it, jobs run on"),
+        given,
     )
 
 

@@ -41,12 +41,17 @@ PREFIX = "sagejm_"
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
-def run_daemon(settings: JobManagerSettings, ready: Callable[[str], object]) -> None:
+def run_daemon(
+    settings: JobManagerSettings,
+    ready: Callable[[str], object],
+    given: Mapping[str, Any] | None = None,
+) -> None:
     """Serve until it is told to end: by its route, SIGTERM or SIGINT (jobs keep running).
 
     Args:
         settings: Its settings.
         ready: Called with the URL once connections are accepted and jobs recovered.
+        given: Which of the settings are of no file; a restart gives them to the next one.
 
     Raises:
         JobError: Another daemon runs on the folder.
@@ -89,7 +94,7 @@ def run_daemon(settings: JobManagerSettings, ready: Callable[[str], object]) -> 
         stack.callback(listener.close)
         manager.url = url
         manager.start()
-        _write_state(home, url, settings.host)
+        _write_state(home, url, settings, given or {})
         before = signal.signal(signal.SIGTERM, lambda *_: shutdown("keep"))
         signal.signal(signal.SIGINT, lambda *_: shutdown("keep"))
         try:
@@ -157,12 +162,15 @@ def _locked(home: Home) -> Iterator[None]:
         os.close(handle)
 
 
-def _write_state(home: Home, url: str, host: str) -> None:
+def _write_state(
+    home: Home, url: str, settings: JobManagerSettings, given: Mapping[str, Any]
+) -> None:
     state = {
         "pid": os.getpid(),
         "process_started": start_time(os.getpid()),
         "url": url,
-        "host": host,
+        "certfile": None if settings.certfile is None else str(settings.certfile.absolute()),
+        "given": dict(given),
     }
     write_secret(home.state, json.dumps(state))
 
@@ -186,9 +194,10 @@ def main(arguments: list[str]) -> int:
     """
     ready = int(arguments[1])
     try:
-        settings = jobmanager_settings(json.loads(arguments[0]))
+        given = json.loads(arguments[0])
+        settings = jobmanager_settings(given)
         set_up_log(Home(settings.data_dir).log, settings)
-        run_daemon(settings, lambda url: _tell(ready, {"url": url}))
+        run_daemon(settings, lambda url: _tell(ready, {"url": url}), given)
     except SageError as error:
         log.error("cannot start: %s", error)  # noqa: TRY400 - the message explains itself
         with contextlib.suppress(OSError):

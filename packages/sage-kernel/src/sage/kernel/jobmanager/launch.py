@@ -24,11 +24,11 @@ from sage.common.errors import JobError, MissingExtraError, SageError, ServiceEr
 from sage.common.paths import ensure_dir
 from sage.kernel.jobmanager.client import JobManagerClient
 from sage.kernel.jobmanager.failures import from_wire
-from sage.kernel.jobmanager.layout import Home
+from sage.kernel.jobmanager.layout import STATE_KEYS, Home
 from sage.kernel.jobmanager.logs import read_lines
 from sage.kernel.jobmanager.model import DaemonInfo
 from sage.kernel.jobmanager.process import alive, kill_group, wait_gone
-from sage.kernel.jobmanager.settings import DEFAULT_PORT, JobManagerSettings, jobmanager_settings
+from sage.kernel.jobmanager.settings import DEFAULT_PORT, jobmanager_settings
 
 __all__ = [
     "DEFAULT_PORT",
@@ -125,7 +125,7 @@ def start_daemon(
         process.wait()
         raise _not_started(said, home, timeout)
     process.returncode = 0  # it outlives us: nothing to wait for, and nothing to warn of
-    return _client(whole, said["url"]).status()
+    return _client(said["url"], whole.certfile).status()
 
 
 def stop_daemon(
@@ -147,7 +147,7 @@ def stop_daemon(
         return False
     pid, started = int(facts["pid"]), str(facts["process_started"])
     try:
-        _client(settings, facts["url"]).shutdown(jobs)
+        _client(facts["url"], facts["certfile"]).shutdown(jobs)
     except SageError:
         if jobs != "keep":
             raise
@@ -170,14 +170,17 @@ def restart_daemon(
 ) -> DaemonInfo:
     """``stop_daemon`` with ``jobs="keep"`` and ``start_daemon``; works when none runs.
 
-    The new one listens where the old one did, unless ``host`` or ``port`` say otherwise.
+    What the old one was told when it was started holds for the new one too, unless it is said
+    otherwise; all else is as the settings files are now.
     """
     facts = _facts(Home(jobmanager_settings(_overrides(data_dir=data_dir)).data_dir))
-    if facts is not None:
-        host = facts["host"] if host is None else host
-        port = urlsplit(facts["url"]).port if port is None else port
+    given = {} if facts is None else dict(facts["given"])
+    if facts is not None and "port" in given:
+        given["port"] = urlsplit(facts["url"]).port
+    given.update(_overrides(host=host, port=port, data_dir=data_dir, settings=settings))
+    jobmanager_settings(given)  # what is wrong with them is told before the old one ends
     stop_daemon(data_dir=data_dir, timeout=timeout)
-    return start_daemon(host=host, port=port, data_dir=data_dir, settings=settings, timeout=timeout)
+    return start_daemon(settings=given, timeout=timeout)
 
 
 def client_here(
@@ -191,7 +194,7 @@ def client_here(
     """
     settings = jobmanager_settings(_overrides(data_dir=data_dir))
     facts = _facts(Home(settings.data_dir))
-    return None if facts is None else _client(settings, facts["url"], timeout)
+    return None if facts is None else _client(facts["url"], facts["certfile"], timeout)
 
 
 def daemon_state(*, data_dir: str | Path | None = None) -> DaemonState:
@@ -214,7 +217,7 @@ def daemon_state(*, data_dir: str | Path | None = None) -> DaemonState:
         "url": facts["url"],
         "log": home.log,
     }
-    client = _client(settings, facts["url"])
+    client = _client(facts["url"], facts["certfile"])
     try:
         client.health()
     except ServiceError as exc:
@@ -250,16 +253,22 @@ def _overrides(
 
 
 def _facts(home: Home) -> dict[str, Any] | None:
-    """Content of the pid file, if the process it names lives."""
+    """Content of the pid file, if it is one and the process it names lives."""
     try:
-        facts: dict[str, Any] = json.loads(home.state.read_text("utf-8"))
+        facts = json.loads(home.state.read_text("utf-8"))
     except (OSError, ValueError):
+        return None
+    if not isinstance(facts, dict) or not facts.keys() >= STATE_KEYS:
         return None
     return facts if alive(facts["pid"], facts["process_started"]) else None
 
 
-def _client(settings: JobManagerSettings, url: str, timeout: float = 30.0) -> JobManagerClient:
-    return JobManagerClient(url, cafile=settings.certfile, timeout=timeout)
+def _client(url: str, certfile: str | Path | None, timeout: float = 30.0) -> JobManagerClient:
+    parts = urlsplit(url)
+    for every, here in (("0.0.0.0", "127.0.0.1"), ("::", "[::1]")):  # noqa: S104 - what it binds
+        if parts.hostname == every:
+            url = f"{parts.scheme}://{here}:{parts.port}"
+    return JobManagerClient(url, cafile=certfile, timeout=timeout)
 
 
 def _first_line(handle: int, timeout: float) -> dict[str, Any] | None:

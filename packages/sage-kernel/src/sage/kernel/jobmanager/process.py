@@ -38,14 +38,16 @@ def alive(pid: int | None, started: str | None) -> bool:
 
 
 def kill_group(pid: int | None, started: str | None, number: int = signal.SIGKILL) -> bool:
-    """Send a signal to a process that leads a group, and to the group; whether it was there."""
+    """Send a signal to a process, and to the group if it leads one; whether it was there."""
     if not alive(pid, started) or pid is None:
         return False
-    try:
-        os.killpg(pid, number)
-    except (ProcessLookupError, PermissionError):
-        return False
-    return True
+    for send in (os.killpg, os.kill):  # one that was started in the foreground may lead no group
+        try:
+            send(pid, number)
+        except (ProcessLookupError, PermissionError):
+            continue
+        return True
+    return False
 
 
 def wait_gone(pid: int, started: str, timeout: float | None = None) -> bool:

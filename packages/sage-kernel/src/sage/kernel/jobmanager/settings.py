@@ -51,7 +51,9 @@ class JobManagerSettings:
     """
 
     host: str = "127.0.0.1"
-    port: int = attrs.field(default=DEFAULT_PORT, validator=attrs.validators.ge(0))
+    port: int = attrs.field(
+        default=DEFAULT_PORT, validator=[attrs.validators.ge(0), attrs.validators.le(65535)]
+    )
     data_dir: Path = attrs.field(factory=lambda: data_dir() / "jobmanager")
     hosts: tuple[str, ...] = ()
     certfile: Path | None = None
