@@ -209,6 +209,19 @@ def test_reading_and_following_across_rotations(tmp_path: Path) -> None:
     again.close()
 
 
+def test_a_line_that_is_being_written_is_given_once_and_whole(tmp_path: Path) -> None:
+    path = tmp_path / "job.log"
+    for tail in (None, 1):
+        path.write_bytes(b"one\nha")
+        follower = LogFollower(path)
+        assert follower.start(tail) == ["one"]
+        with path.open("ab") as file:
+            file.write(b"lf\nmore")
+        assert follower.more() == ["half"]
+        assert follower.more(last=True) == ["more"]
+        follower.close()
+
+
 WRITER = """
 import os, sys
 from pathlib import Path

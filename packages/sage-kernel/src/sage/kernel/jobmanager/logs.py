@@ -17,13 +17,11 @@ _BLOCK = 64 * 1024
 
 def read_lines(path: Path, tail: int | None = None) -> list[str]:
     """Lines of a log and of its old parts, oldest first; ``tail``: only the last so many."""
-    found: list[str] = []
-    for part in _parts(path):
-        left = None if tail is None else tail - len(found)
-        if left is not None and left <= 0:
-            break
-        found[:0] = _text(_last_lines(part, left))
-    return found
+    try:
+        with path.open("rb") as file:
+            return _lines(path, file, file.seek(0, os.SEEK_END), tail)
+    except FileNotFoundError:
+        return []
 
 
 class LogFollower:
@@ -43,8 +41,10 @@ class LogFollower:
         self._open()
         if self._file is None:
             return []
-        lines = read_lines(self._path, tail)
-        self._file.seek(0, os.SEEK_END)
+        # From here on it is read by ``more``: what is appended meanwhile, and the rest of a line.
+        end = _end_of_lines(self._file)
+        lines = _lines(self._path, self._file, end, tail)
+        self._file.seek(end)
         return lines
 
     def more(self, *, last: bool = False) -> list[str]:
@@ -92,6 +92,21 @@ class LogFollower:
             self._file = None
 
 
+def _lines(path: Path, newest: BinaryIO, end: int, tail: int | None) -> list[str]:
+    """The last lines of a log up to ``end`` of an open part of it, oldest first."""
+    found = _last_lines(newest, end, tail)
+    older = False
+    for part in _parts(path):
+        left = None if tail is None else tail - len(found)
+        if left is not None and left <= 0:
+            break
+        with part.open("rb") as file:
+            if older:
+                found[:0] = _last_lines(file, file.seek(0, os.SEEK_END), left)
+            older = older or os.path.sameopenfile(file.fileno(), newest.fileno())
+    return _text(found)
+
+
 def _parts(path: Path) -> Iterator[Path]:
     """The parts that exist, newest first."""
     number = 0
@@ -102,19 +117,30 @@ def _parts(path: Path) -> Iterator[Path]:
         part = path.with_name(f"{path.name}.{number}")
 
 
-def _last_lines(path: Path, count: int | None) -> list[bytes]:
-    with path.open("rb") as file:
-        at = file.seek(0, os.SEEK_END)
-        data = b""
-        while at > 0 and (count is None or data.count(b"\n") <= count):
-            step = min(_BLOCK, at)
-            at = file.seek(at - step)
-            data = file.read(step) + data
-            file.seek(at)
+def _last_lines(file: BinaryIO, end: int, count: int | None) -> list[bytes]:
+    """The last ``count`` lines of the first ``end`` bytes."""
+    at = end
+    data = b""
+    while at > 0 and (count is None or data.count(b"\n") <= count):
+        step = min(_BLOCK, at)
+        at = file.seek(at - step)
+        data = file.read(step) + data
     lines = data.split(b"\n")
     if not lines[-1]:
         lines.pop()
-    return lines if count is None else lines[-count:]
+    return lines if count is None else lines[max(0, len(lines) - max(0, count)) :]
+
+
+def _end_of_lines(file: BinaryIO) -> int:
+    """Where the last whole line ends."""
+    at = file.seek(0, os.SEEK_END)
+    while at > 0:
+        step = min(_BLOCK, at)
+        at = file.seek(at - step)
+        newline = file.read(step).rfind(b"\n")
+        if newline >= 0:
+            return at + newline + 1
+    return 0
 
 
 def _text(lines: list[bytes]) -> list[str]:
