@@ -23,7 +23,9 @@ GRAPH_FILE = "graph.pkl"
 MAX_FILES = 5_000
 MAX_BYTES = 64 * 1024 * 1024
 _LONGEST_NAME = 512
-_SKIPPED = frozenset({"__pycache__", "node_modules", "site-packages", "venv", "env", "build"})
+_SKIPPED = frozenset({"__pycache__", "node_modules", "site-packages", "build"})
+_ENVIRONMENTS = ("pyvenv.cfg", "conda-meta")
+"""What tells that a folder is an environment of Python."""
 
 
 def digest_of(archive: bytes) -> str:
@@ -45,10 +47,7 @@ def pack_files(files: Iterable[tuple[str, bytes]], max_bytes: int = MAX_BYTES) -
             member.mode = 0o600
             archive.addfile(member, io.BytesIO(data))
             if out.tell() > max_bytes:
-                raise ConfigError(
-                    f"the code is larger than {max_bytes:,} bytes (at {name!r}); put data outside "
-                    "of the script's folder and give its path"
-                )
+                raise _too_large(name, max_bytes)
     return out.getvalue()
 
 
@@ -71,8 +70,9 @@ def pack_program(
     """
     if not program.is_file():
         raise NotFoundError(f"{program}: no such file")
-    folder = program.resolve().parent
-    chosen = {program.resolve(), *_sources(folder)}
+    program = program.resolve()
+    folder = program.parent
+    chosen = {program, *_sources(folder)}
     for each in include:
         path = within(folder, each)
         if not path.exists():
@@ -83,8 +83,20 @@ def pack_program(
             f"{folder} has {len(chosen)} files to send, at most {MAX_FILES} are; put the script "
             "into a folder of its own"
         )
+    total = 0
+    for path in sorted(chosen):
+        total += path.stat().st_size
+        if total > max_bytes:
+            raise _too_large(path.relative_to(folder).as_posix(), max_bytes)
     files = ((p.relative_to(folder).as_posix(), p.read_bytes()) for p in chosen)
     return pack_files(files, max_bytes), program.name
+
+
+def _too_large(name: str, max_bytes: int) -> ConfigError:
+    return ConfigError(
+        f"the code is larger than {max_bytes:,} bytes (at {name!r}); put data outside of the "
+        "script's folder and give its path"
+    )
 
 
 def _sources(folder: Path) -> set[Path]:
@@ -96,7 +108,7 @@ def _sources(folder: Path) -> set[Path]:
             for name in folders
             if name not in _SKIPPED
             and not name.startswith(".")
-            and not (here / name / "pyvenv.cfg").exists()
+            and not any((here / name / sign).exists() for sign in _ENVIRONMENTS)
         ]
         found |= {here / name for name in names if name.endswith(".py")}
         if len(found) > MAX_FILES:
