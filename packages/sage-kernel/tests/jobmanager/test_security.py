@@ -135,6 +135,15 @@ def test_bodies_have_a_bound(daemon: Any) -> None:
     assert client.health()
 
 
+def test_what_is_too_large_is_told_as_such(daemon: Any, tmp_path: Path) -> None:
+    client = daemon.start(max_upload=20_000)
+    (tmp_path / "big").mkdir()
+    (tmp_path / "big/job.py").write_text("print(1)\n")
+    (tmp_path / "big/data.bin").write_bytes(b"\1" * 30_000_000)
+    with pytest.raises(ConfigError, match="larger than 20000 bytes"):
+        client.submit_program(tmp_path / "big/job.py", include=["data.bin"])
+
+
 def test_ids_never_become_paths(daemon: Any, home: Path) -> None:
     client = daemon.start()
     (home / "data/jobmanager/secret").write_text("secret")
@@ -350,6 +359,32 @@ def test_the_memory_server_is_mounted_behind_the_same_guard(daemon: Any, tmp_pat
     assert ask(daemon, "GET", "/memory/healthz")[0] == 401
     status, answer = ask(daemon, "GET", "/memory/v1/collections", Authorization=bearer())
     assert (status, json.loads(answer)) == (200, {"collections": []})
+
+
+def test_a_link_is_sent_by_the_name_of_its_program(tmp_path: Path) -> None:
+    (tmp_path / "real.py").write_text("print(1)\n")
+    (tmp_path / "link.py").symlink_to("real.py")
+    archive, entry = pack_program(tmp_path / "link.py")
+    assert entry in check_archive(archive, digest_of(archive))
+
+
+def test_only_virtual_environments_are_left_out(tmp_path: Path) -> None:
+    for name in ("env/game.py", "venv/game.py", "conda/lib/a.py", "box/lib/a.py", "job.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+    (tmp_path / "box/pyvenv.cfg").write_text("")
+    (tmp_path / "conda/conda-meta").mkdir()
+    archive, _ = pack_program(tmp_path / "job.py")
+    names = check_archive(archive, digest_of(archive))
+    assert sorted(names) == ["env/game.py", "job.py", "venv/game.py"]
+
+
+def test_what_is_too_much_is_not_even_read(tmp_path: Path) -> None:
+    (tmp_path / "job.py").write_text("")
+    with (tmp_path / "huge.bin").open("wb") as file:
+        file.truncate(2**40)  # a hole: nothing has the memory for it
+    with pytest.raises(ConfigError, match=r"huge\.bin"):
+        pack_program(tmp_path / "job.py", ["huge.bin"])
 
 
 @pytest.mark.parametrize("given", ["", "   ", "short"])

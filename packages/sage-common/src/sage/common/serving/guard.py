@@ -21,6 +21,8 @@ OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 MAX_BODY = 64 * 1024 * 1024
+_DRAINED = 1024 * 1024 * 1024
+"""Bytes that are read and thrown away of a body that is too large."""
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -88,7 +90,7 @@ class Guard:
         length = headers.get(b"content-length", b"0")
         too_large = f"the body is larger than {self._max_body} bytes"
         if not length.isdigit() or int(length) > self._max_body:
-            await self._refuse(scope, receive, send, 413, too_large)
+            await self._refuse(scope, receive, send, 413, too_large, drain=True)
             return
         # Read here and not in the application: a body without a length must not exceed it either.
         parts: list[bytes] = []
@@ -101,7 +103,7 @@ class Guard:
             parts.append(message.get("body", b""))
             size += len(parts[-1])
             if size > self._max_body:
-                await self._refuse(scope, receive, send, 413, too_large)
+                await self._refuse(scope, receive, send, 413, too_large, drain=True)
                 return
             more = message.get("more_body", False)
         whole: list[Message] = [{"type": "http.request", "body": b"".join(parts)}]
@@ -112,7 +114,14 @@ class Guard:
         await self._app(scope, replay, send)
 
     async def _refuse(
-        self, scope: Scope, receive: Receive, send: Send, status: int, reason: str
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        status: int,
+        reason: str,
+        *,
+        drain: bool = False,
     ) -> None:
         if scope["type"] == "websocket":
             await receive()
@@ -120,11 +129,23 @@ class Guard:
             return
         kind = {401: "AuthError", 403: "AuthError"}.get(status, self._wrong)
         body = json.dumps({"error": {"type": kind, "message": reason, "data": {}}}).encode()
-        headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(body)).encode()),
+            (b"connection", b"close"),
+        ]
         if status == 401:
             headers.append((b"www-authenticate", b"Bearer"))
         await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        await send({"type": "http.response.body", "body": body, "more_body": drain})
+        if drain:
+            # A client that still sends when the connection is closed does not see the answer.
+            left = _DRAINED
+            while left > 0 and (message := await receive())["type"] == "http.request":
+                left -= len(message.get("body", b""))
+                if not message.get("more_body", False):
+                    break
+            await send({"type": "http.response.body", "body": b""})
 
 
 def _path(scope: Scope) -> str:

@@ -5,6 +5,7 @@ Predecessor: a client class; successor: the standard library's ``http.client``.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import select
@@ -199,7 +200,9 @@ class Transport:
             data = self._encode(body)
         connection = self._connection()
         try:
-            connection.request(method, target, data, headers)
+            # A server that takes no more of a body may have said why before it hung up.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                connection.request(method, target, data, headers)
             response = connection.getresponse()
         except (OSError, http.client.HTTPException) as exc:
             connection.close()
