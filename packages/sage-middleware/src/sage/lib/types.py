@@ -111,11 +111,10 @@ class Prompt:
 
     def lineage_facts(self) -> dict[str, Any]:
         """What ``job.why`` shows: question, passages, and which prompt was made of them."""
-        return {
-            **self.query.lineage_facts(),
-            **_passage_facts(self.passages),
-            "prompt": {"version": self.version, "tokens": self.tokens},
-        }
+        prompt: dict[str, Any] = {"version": self.version}
+        if self.tokens:  # 0: there was no context to count, which says nothing of the prompt
+            prompt["tokens"] = self.tokens
+        return {**self.query.lineage_facts(), **_passage_facts(self.passages), "prompt": prompt}
 
 
 @attrs.frozen(kw_only=True)
