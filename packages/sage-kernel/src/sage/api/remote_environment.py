@@ -172,9 +172,13 @@ class RemoteEnvironment(BaseEnvironment):
     Args:
         name: Name of the pipeline.
         config: Settings, see ``sage.kernel.graph.settings.SETTINGS``.
-        jobmanager_address: ``host:port``, or a URL (``https://…`` for TLS).
-        token: Default: ``SAGE_JOBMANAGER_TOKEN``, else the token file of this user.
-        cafile: PEM file of the authority that signed the JobManager's certificate.
+        jobmanager_address: ``host:port``, or a URL (``https://…`` for TLS); default:
+            ``SAGE_JOBMANAGER_ADDRESS``, else the setting ``remote.address``, else the JobManager
+            that this user started on this machine, else ``localhost:19001``.
+        token: Default: ``SAGE_JOBMANAGER_TOKEN``, else the setting ``remote.token``, else the token
+            file of this user.
+        cafile: PEM file of the authority that signed the JobManager's certificate; default: the
+            setting ``remote.cafile``.
         environment: Environment variables for the job's process.
         priority: Higher starts first among jobs that wait.
     """
@@ -184,14 +188,14 @@ class RemoteEnvironment(BaseEnvironment):
         name: str = "sage",
         config: Mapping[str, Any] | None = None,
         *,
-        jobmanager_address: str = "localhost:19001",
+        jobmanager_address: str | None = None,
         token: str | None = None,
         cafile: str | os.PathLike[str] | None = None,
         environment: Mapping[str, str] | None = None,
         priority: int = 0,
     ) -> None:
         super().__init__(name, config)
-        self.jobmanager_address = jobmanager_address
+        self._address = jobmanager_address
         self._token = token
         self._cafile = cafile
         self._environment = dict(environment or {})
@@ -201,20 +205,21 @@ class RemoteEnvironment(BaseEnvironment):
         self._jobs: list[Any] = []
 
     @property
+    def jobmanager_address(self) -> str:
+        """The JobManager, as it was given, or as the settings say."""
+        return self._address or self.client.address
+
+    @property
     def client(self) -> JobManagerClient:
         """The connection to the JobManager.
 
         Raises:
-            ConfigError: The address is none.
+            ConfigError: The address is none, or the settings are wrong.
         """
         if self._known is None:
-            from sage.kernel.jobmanager.client import JobManagerClient  # noqa: PLC0415 - http
+            from sage.kernel.jobmanager.connecting import connect  # noqa: PLC0415 - http
 
-            self._known = JobManagerClient(
-                self.jobmanager_address,
-                self._token,
-                cafile=None if self._cafile is None else os.fspath(self._cafile),
-            )
+            self._known = connect(self._address, self._token, cafile=self._cafile)
         return self._known
 
     @property

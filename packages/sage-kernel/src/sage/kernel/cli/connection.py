@@ -31,30 +31,13 @@ AddressOption = Annotated[
 def connect(address: str | None, *, timeout: float = 30.0) -> JobManagerClient:
     """A client of the JobManager at ``address``, of that of the settings, else of the one here.
 
-    The settings are ``remote.address``, ``remote.token`` (a reference such as ``file:...``) and
-    ``remote.cafile``. Without them it is the JobManager that this user started on this machine, on
-    whatever port.
-
     Args:
         address: ``host:port`` or a URL.
         timeout: Seconds without a byte from it.
     """
-    from sage.common.config.settings import load_settings  # noqa: PLC0415 - YAML
-    from sage.kernel.jobmanager.client import DEFAULT_ADDRESS, JobManagerClient  # noqa: PLC0415
-    from sage.kernel.jobmanager.launch import client_here  # noqa: PLC0415
+    from sage.kernel.jobmanager import connecting  # noqa: PLC0415 - not for help
 
-    remote = load_settings().get("remote") or {}
-    chosen = address or remote.get("address")
-    if chosen is None:
-        here = client_here(timeout=timeout)
-        if here is not None:
-            return here
-    return JobManagerClient(
-        chosen or DEFAULT_ADDRESS,
-        remote.get("token"),
-        timeout=timeout,
-        cafile=remote.get("cafile"),
-    )
+    return connecting.connect(address, timeout=timeout)
 
 
 def job_ids(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:

@@ -18,9 +18,6 @@ from sage.kernel.checkpoint.settings import Restart
 
 DEFAULT_PORT = 19001
 
-CLIENT_KEYS = frozenset({"address", "token", "cafile"})
-"""Keys of the section that are for clients."""
-
 _at_least_one: Any = attrs.validators.ge(1)
 _positive: Any = attrs.validators.gt(0)
 
@@ -87,10 +84,7 @@ def jobmanager_settings(overrides: Mapping[str, Any] | None = None) -> JobManage
     """
     given = {key: value for key, value in (overrides or {}).items() if value is not None}
     settings = load_settings(overrides={"jobmanager": given} if given else None)
-    section = {
-        key: value
-        for key, value in (settings.get("jobmanager") or {}).items()
-        if key not in CLIENT_KEYS
-    }
-    made = structure_config(section, JobManagerSettings, name="jobmanager")
+    made: JobManagerSettings = structure_config(
+        settings.get("jobmanager"), JobManagerSettings, name="jobmanager"
+    )
     return attrs.evolve(made, data_dir=made.data_dir.expanduser().absolute())

@@ -44,7 +44,7 @@ class Transport(transport.Transport):
         if isinstance(cause, ssl.SSLCertVerificationError):
             hint = (
                 "give the ca.pem of `sage ssl-cert generate` as cafile=..., or as the setting "
-                "remote.cafile of the commands"
+                "remote.cafile"
             )
         return UnreachableError(
             f"Failed to connect to JobManager at {address}: {reason}; {hint}",
@@ -55,8 +55,8 @@ class Transport(transport.Transport):
         if status == 401:
             return AuthError(
                 f"the JobManager at {self.base_url} refused the token; give the one it made at its "
-                f"first start ({token_path()} on its machine) as token=..., {TOKEN_VARIABLE} or in "
-                "that file here",
+                f"first start ({token_path()} on its machine) as token=..., {TOKEN_VARIABLE}, as "
+                "remote.token of the settings or in that file here",
                 url=self.base_url,
             )
         try:
