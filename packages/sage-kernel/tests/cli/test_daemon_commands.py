@@ -166,12 +166,19 @@ def test_install_checks_runs_a_pipeline_and_guides(daemons):
     rows = daemons.json("install")
     found = {row["check"]: row["status"] for row in rows}
     assert (found["pipeline"], found["jobmanager"]) == ("ok", "absent")
+    doctor = {row["check"]: row["status"] for row in daemons.json("doctor")}
+    assert doctor["jobmanager"] == "absent"
     done = daemons("--start", program="sage-install", SAGE_JOBMANAGER__PORT="0")
     assert done.returncode == 0, done.stderr
     assert "connected to http://127.0.0.1:" in done.stdout
     assert "SAGE is installed and works" in done.stderr
     assert "sage jobmanager start" in done.stderr  # what to do next
     assert "sage app run qa" in done.stderr
+    (row,) = [row for row in daemons.json("doctor") if row["check"] == "jobmanager"]
+    assert (row["status"], row["detail"][:10]) == ("ok", "connected ")
+    ill = daemons("doctor", SAGE_JOBMANAGER_TOKEN="x" * 40)
+    assert ill.returncode == 8
+    assert "refused the token" in ill.stdout
     broken = daemons("install", SAGE_JOBMANAGER_TOKEN="x" * 40)
     assert broken.returncode == 8
     assert "refused the token" in broken.stderr

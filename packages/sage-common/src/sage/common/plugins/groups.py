@@ -32,6 +32,7 @@ OTHER_GROUPS = (
     "sage.runtimes",
     "sage.commands",
     "sage.apps",
+    "sage.checks",
     "sage.http_apps",
 )
 

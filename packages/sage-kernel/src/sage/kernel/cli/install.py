@@ -5,16 +5,14 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from sage.common.cli.commands.doctor import Check, installation
 from sage.common.cli.output import ExitCode, OutputFormat, OutputOption, emit, error, say, style
 from sage.common.errors import SageError
-
-if TYPE_CHECKING:
-    from sage.kernel.jobmanager.launch import DaemonState
+from sage.kernel.cli.checks import of_state
 
 _NEXT = """\
 next:
@@ -99,12 +97,4 @@ def _jobmanager(start: bool, *, asks: bool) -> Iterator[Check]:
             yield Check("jobmanager", "problem", str(exc))
             return
         state = daemon_state()
-    yield _connection(state)
-
-
-def _connection(state: DaemonState) -> Check:
-    if not state.running:
-        return Check("jobmanager", "absent", "not running; `sage jobmanager start` starts it")
-    if state.healthy and state.problem is None:
-        return Check("jobmanager", "ok", f"connected to {state.url}")
-    return Check("jobmanager", "problem", state.problem or "Health check failed")
+    yield of_state(state)

@@ -147,7 +147,7 @@ def stop_daemon(
         return False
     pid, started = int(facts["pid"]), str(facts["process_started"])
     try:
-        _client(facts["url"], facts["certfile"]).shutdown(jobs)
+        _client(facts["url"], facts.get("certfile")).shutdown(jobs)
     except SageError:
         if jobs != "keep":
             raise
@@ -174,7 +174,7 @@ def restart_daemon(
     otherwise; all else is as the settings files are now.
     """
     facts = _facts(Home(jobmanager_settings(_overrides(data_dir=data_dir)).data_dir))
-    given = {} if facts is None else dict(facts["given"])
+    given = {} if facts is None else dict(facts.get("given") or {})
     if facts is not None and "port" in given:
         given["port"] = urlsplit(facts["url"]).port
     given.update(_overrides(host=host, port=port, data_dir=data_dir, settings=settings))
@@ -194,7 +194,7 @@ def client_here(
     """
     settings = jobmanager_settings(_overrides(data_dir=data_dir))
     facts = _facts(Home(settings.data_dir))
-    return None if facts is None else _client(facts["url"], facts["certfile"], timeout)
+    return None if facts is None else _client(facts["url"], facts.get("certfile"), timeout)
 
 
 def daemon_state(*, data_dir: str | Path | None = None) -> DaemonState:
@@ -217,7 +217,7 @@ def daemon_state(*, data_dir: str | Path | None = None) -> DaemonState:
         "url": facts["url"],
         "log": home.log,
     }
-    client = _client(facts["url"], facts["certfile"])
+    client = _client(facts["url"], facts.get("certfile"))
     try:
         client.health()
     except ServiceError as exc:

@@ -16,8 +16,8 @@ from sage.common.errors import NotFoundError
 from sage.common.paths import config_dir, ensure_dir
 
 JOB_ID = re.compile(r"job-[0-9a-f]{11}-[0-9a-f]{10}")
-STATE_KEYS = frozenset({"pid", "process_started", "url", "certfile", "given"})
-"""What ``daemon.json`` says: the process, where it listens, and what it was told at its start."""
+STATE_KEYS = frozenset({"pid", "process_started", "url"})
+"""What ``daemon.json`` says at least; also its ``certfile``, and what it was ``given`` to start."""
 
 DIGEST = re.compile(r"[0-9a-f]{64}")
 

@@ -1,4 +1,4 @@
-"""Check this installation: versions, extras, plugins, folders."""
+"""Check this installation: versions, extras, plugins, folders, servers."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from sage.common.cli.output import (
     emit,
     say,
 )
-from sage.common.errors import PluginError
-from sage.common.plugins import GROUPS, PluginEntry, installed, load_entry
+from sage.common.errors import PluginError, SageError
+from sage.common.plugins import GROUPS, PluginEntry, Registry, installed, load_entry
 from sage.common.plugins.scan import BUILT_IN
 from sage.common.plugins.summaries import module_file
 
@@ -47,8 +47,8 @@ def command(
     output: OutputOption = OutputFormat.TABLE,
     as_json: JsonOption = False,
 ) -> int:
-    """Check this installation: versions, extras, plugins, folders."""
-    checks = list(installation(load=load))
+    """Check this installation: versions, extras, plugins, folders, servers."""
+    checks = [*installation(load=load), *_registered()]
     emit([check._asdict() for check in checks], OutputFormat.JSON if as_json else output)
     problems = sum(check.status == "problem" for check in checks)
     say(f"{problems} problem{'s' * (problems != 1)} found")
@@ -63,6 +63,15 @@ def installation(*, load: bool = False) -> Iterator[Check]:
     yield from _extras()
     yield from _plugins(load)
     yield from _folders()
+
+
+def _registered() -> Iterator[Check]:
+    """What other distributions check: entry points of ``sage.checks`` that give ``Check`` lines."""
+    for name in Registry("sage.checks").names():
+        try:
+            yield from Registry("sage.checks").get(name)()
+        except SageError as exc:
+            yield Check(name, "problem", str(exc))
 
 
 def _python() -> Iterator[Check]:
