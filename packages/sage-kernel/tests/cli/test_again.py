@@ -103,6 +103,10 @@ def test_outputs_why_and_cost(asked):
     assert f"{item} of run {asked.run}" in chain.stdout
     assert "ask: tiny" in chain.stdout
     assert [call["step"] for call in asked.json("why", item)["calls"]] == ["ask"]
+    without = asked("why")
+    assert without.returncode == 2
+    words = " ".join(without.stderr.split())
+    assert f"sage job outputs {asked.run}" in words
     unknown = asked("why", item + "9")
     assert unknown.returncode == 4
     assert f"nearest: {item}" in unknown.stderr
@@ -157,6 +161,8 @@ def test_dead_letters_are_listed_and_run_again(job):
     assert len(letters) == 1
     assert "no answer for b" in json.dumps(letters)
     assert letters == job.json("deadletters list")
+    assert letters == job.json("deadletters --limit 5")
+    assert job.shell("job", "deadletters").returncode == 2
     head, row = job("deadletters").stdout.splitlines()
     assert head.split() == ["ID", "STEP", "ATTEMPTS", "ERROR", "ITEM"]
     item = letters[0]["item_id"]
@@ -187,6 +193,10 @@ def test_what_a_run_needs_is_said(run):
     done = run.shell("job", "cost", "run-none", "--store", "store")
     assert done.returncode == 4
     assert f"newest: {run.run}" in done.stderr
+    listed = ("job", "list", "--store", "store")
+    status = run.shell.json(*listed)[0]["status"]
+    assert run.shell.json(*listed, "--status", status.lower()) == run.shell.json(*listed)
+    assert run.shell(*listed, "--active").returncode == 2
     folder = next((run.folder / "store").glob(f"*/{run.run}"))
     assert run.shell("job", "cost", run.run[:-2], "--store", str(folder)).returncode == 0
     assert run("fork", str(run.script), "--set", "suffix=!").returncode == 2

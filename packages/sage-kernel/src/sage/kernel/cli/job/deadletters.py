@@ -25,7 +25,10 @@ class _ListByDefault(TyperGroup):
 
 
 app = typer.Typer(
-    cls=_ListByDefault, help="List the items that failed for good, or run them again."
+    cls=_ListByDefault,
+    help="List the items that failed for good, or run them again.",
+    context_settings={"ignore_unknown_options": True},  # those of `list`
+    no_args_is_help=True,
 )
 
 

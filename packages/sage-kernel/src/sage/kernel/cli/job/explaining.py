@@ -56,13 +56,21 @@ def outputs(
 def why(
     job_id: JobArgument,
     item: Annotated[
-        str, typer.Argument(help="Id of an item, as `outputs` lists it.", metavar="ITEM")
-    ],
+        str | None,
+        typer.Argument(
+            help="Id of an item, as `outputs` lists it.", metavar="ITEM", show_default=False
+        ),
+    ] = None,
     store: StoreOption = None,
     address: AddressOption = None,
     output: OutputOption = OutputFormat.TABLE,
 ) -> None:
     """Show the chain that led to an item, from source to answer."""
+    if item is None:
+        given = f"{job_id} --store {store}" if store else job_id
+        raise typer.BadParameter(
+            f"give the id of an item; `sage job outputs {given}` lists them", param_hint="ITEM"
+        )
     data = _local_why(store, job_id, item) if store else connect(address).why(job_id, item)
     emit(data, output, text=_why_text(data) if output is OutputFormat.TABLE else None)
 

@@ -30,12 +30,15 @@ def list_jobs(
     output: OutputOption = OutputFormat.TABLE,
 ) -> None:
     """List the jobs, newest first; with --store the runs of this machine."""
+    states = [each.upper() for each in status or ()]
     if store is not None:
+        if active:
+            raise typer.BadParameter("--active is for jobs: nobody watches the runs of --store")
         known = [facts for facts in runs(store) if name in (None, facts["name"])]
-        known = [facts for facts in known if not status or facts.get("status") in status][:limit]
+        known = [facts for facts in known if not states or facts.get("status") in states][:limit]
         emit_rows(known, output, [run_row(facts) for facts in known], "there are no such runs")
         return
-    wanted = ["active"] if active else [each.upper() for each in status or ()]
+    wanted = ["active"] if active else states
     jobs = [plain(j) for j in connect(address).jobs(status=wanted or None, name=name, limit=limit)]
     chosen = "such jobs" if wanted or name else "jobs"
     emit_rows(jobs, output, [job_row(job) for job in jobs], f"there are no {chosen}")
