@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sage.common.errors import JobError
+from sage.common.errors import JobError, UnreachableError
 from sage.kernel.jobmanager.client import JobManagerClient
 from sage.kernel.jobmanager.launch import (
     daemon_log,
@@ -248,8 +250,6 @@ def test_stopping_keeps_or_suspends_jobs(
 def test_a_waiting_client_outlasts_a_restart(
     daemon: Any, counting: tuple[Path, Path], until: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import threading
-
     client = daemon.start()
     port = int(daemon.url.rpartition(":")[2])
     script, folder = counting
@@ -263,6 +263,49 @@ def test_a_waiting_client_outlasts_a_restart(
     (folder / "go").touch()
     waiting.join(60)
     assert [each.status for each in found] == ["FINISHED"]
+
+
+def test_what_is_followed_goes_on_behind_a_restart(
+    daemon: Any, program: Callable[..., Path], tmp_path: Path, until: Any
+) -> None:
+    client = daemon.start()
+    text = (
+        "import sys, time\nfrom pathlib import Path\nprint('one', flush=True)\n"
+        "while not Path(sys.argv[1]).exists():\n    time.sleep(0.01)\nprint('two')\n"
+    )
+    job = client.submit_program(program(text), [str(tmp_path / "go")])
+    seen: dict[str, list[Any]] = {"logs": [], "events": [], "end of the log": []}
+
+    def follow(what: str, lines: Iterator[Any]) -> None:
+        try:
+            for line in lines:
+                seen[what].append(line)
+        except UnreachableError as exc:
+            seen[what].append(exc)
+
+    threads = [
+        threading.Thread(target=follow, args=(what, lines))
+        for what, lines in (
+            ("logs", client.follow_logs(job.id)),
+            ("events", client.follow_events(job.id)),
+            ("end of the log", client.follow_logs(job.id, tail=5)),
+        )
+    ]
+    for thread in threads:
+        thread.start()
+    until(lambda: seen["logs"] and seen["events"] and seen["end of the log"], "they follow")
+    daemon.pid = restart_daemon().pid
+    (tmp_path / "go").touch()
+    for thread in threads:
+        thread.join(60)
+    assert seen["logs"] == ["one", "two"]
+    assert seen["events"] == client.events(job.id)
+    begin = time.monotonic()
+    with pytest.raises(UnreachableError):  # at once: that one was never there
+        list(JobManagerClient("localhost:1").follow_logs(job.id))
+    assert time.monotonic() - begin < 20
+    first, why = seen["end of the log"]
+    assert (first, type(why)) == ("one", UnreachableError)
 
 
 def test_one_daemon_per_folder_and_a_clear_word_on_ports(daemon: Any) -> None:

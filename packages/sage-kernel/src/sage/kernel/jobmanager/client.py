@@ -34,13 +34,11 @@ from sage.kernel.jobmanager.model import (
     ServiceInfo,
 )
 from sage.kernel.jobmanager.packing import pack_graph, read_pipeline_file
+from sage.kernel.jobmanager.reconnecting import through_restarts, wait_reachable
 from sage.kernel.jobmanager.submission import versions
 from sage.kernel.jobmanager.transport import Transport, base_url, default_token
 
 DEFAULT_ADDRESS = "localhost:19001"
-_PATIENCE = 30.0
-"""Seconds that a waiting client gives a daemon to come back."""
-_RETRY = 0.2
 
 T = TypeVar("T")
 
@@ -312,7 +310,7 @@ class JobManagerClient:
                     after = event.id
                 job = self.job(job.id)
             except UnreachableError:
-                if not self._wait_reachable(end):
+                if not wait_reachable(self, end):
                     raise
         return job
 
@@ -374,9 +372,19 @@ class JobManagerClient:
         return [_read(JobEvent, each) for each in found]
 
     def follow_events(self, job_id: str | None = None, *, after: int = 0) -> Iterator[JobEvent]:
-        """Events as they come, of one job (until it has ended) or of all (for ever)."""
+        """Events as they come, of one job (until it has ended) or of all (for ever).
+
+        Goes on behind a restart of the daemon, as all that is followed.
+        """
         path = ("events", "stream") if job_id is None else ("jobs", job_id, "events", "stream")
-        yield from self._follow(path, after or None)
+        last = [after or None]
+
+        def follow() -> Iterator[JobEvent]:
+            for event in self._follow(path, last[0]):
+                last[0] = event.id
+                yield event
+
+        yield from through_restarts(self, job_id, follow)
 
     def logs(self, job_id: str, *, tail: int | None = None) -> list[str]:
         """Lines of the job's output, oldest first; ``tail``: only the last so many."""
@@ -384,10 +392,22 @@ class JobManagerClient:
         return lines
 
     def follow_logs(self, job_id: str, *, tail: int | None = None) -> Iterator[str]:
-        """Lines of the output as they come, until the job has ended."""
+        """Lines of the output as they come, until the job has ended.
+
+        Raises:
+            UnreachableError: The daemon ended; without ``tail`` only if it does not come back.
+        """
         path = ("v1", "jobs", job_id, "logs", "stream")
-        for _, line in self._http.events(path, {"tail": tail}):
-            yield line
+        seen = 0
+
+        def follow() -> Iterator[str]:
+            nonlocal seen
+            for number, (_, line) in enumerate(self._http.events(path, {"tail": tail})):
+                if number >= seen:
+                    seen = number + 1
+                    yield line
+
+        yield from through_restarts(self, job_id, follow, again=tail is None)
 
     def metrics(self, job_id: str) -> MetricsSample | None:
         """The newest metrics; ``None`` before the first."""
@@ -404,8 +424,17 @@ class JobManagerClient:
 
     def follow_metrics(self, job_id: str) -> Iterator[MetricsSample]:
         """Samples as they come, until the job has ended."""
-        for _, each in self._http.events(("v1", "jobs", job_id, "metrics", "stream")):
-            yield _read(MetricsSample, each)
+        last = 0.0
+
+        def follow() -> Iterator[MetricsSample]:
+            nonlocal last
+            for _, each in self._http.events(("v1", "jobs", job_id, "metrics", "stream")):
+                sample = _read(MetricsSample, each)
+                if sample.time > last:  # the newest is told again to who comes back
+                    last = sample.time
+                    yield sample
+
+        yield from through_restarts(self, job_id, follow)
 
     def graph(self, job_id: str) -> dict[str, Any]:
         """The logical graph, as ``env.graph()``.
@@ -528,17 +557,6 @@ class JobManagerClient:
     ) -> Iterator[JobEvent]:
         for _, each in self._http.events(("v1", *path), {"after": after}, end):
             yield _read(JobEvent, each)
-
-    def _wait_reachable(self, end: float | None) -> bool:
-        """Wait while a daemon restarts; whether it is there again."""
-        limit = time.monotonic() + _PATIENCE
-        until = limit if end is None else min(limit, end)
-        while time.monotonic() < until:
-            try:
-                return self.health()
-            except ServiceError:
-                time.sleep(_RETRY)
-        return False
 
 
 def raise_for_status(job: JobInfo) -> JobInfo:
