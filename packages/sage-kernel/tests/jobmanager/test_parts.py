@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -303,6 +304,34 @@ def test_lines_of_a_journal_are_stored_once(database: Database) -> None:
     assert history.take(ID, lines) == []
     assert [e.data["n"] for e in history.events(ID) if e.type == "e"] == [1, 2, 3, 4, 5]
     assert history.position(ID) == 5
+
+
+def test_a_line_is_stored_with_what_it_says_or_not_at_all(database: Database) -> None:
+    jobs, history = Jobs(database, nothing), History(database, nothing)
+    jobs.add(ID, submission())
+    jobs.begin_attempt(ID)
+    lines = [{"n": 1, "time": 0.0, "attempt": 1, "type": "state", "data": {"status": "RUNNING"}}]
+
+    def killed(line: Any) -> None:
+        jobs.to(ID, "RUNNING")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        history.take(ID, lines, killed)
+    assert (history.position(ID), jobs.get(ID).status) == (0, "STARTING")
+    assert history.take(ID, lines, lambda _: jobs.to(ID, "RUNNING")) == lines
+    assert (history.position(ID), jobs.get(ID).status) == (1, "RUNNING")
+
+
+def test_a_full_control_socket_is_an_error_of_its_job(tmp_path: Path) -> None:
+    path = tmp_path / "control.sock"
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(control.listen(path))
+        with contextlib.suppress(BlockingIOError):
+            while caller := control.connect(path, 0.0):  # nobody accepts
+                stack.enter_context(caller)
+        with pytest.raises(ServiceError, match=r"did not answer|broke off"):
+            control.call(path, "hello", timeout=0.1)
 
 
 def test_old_samples_are_thinned_out(database: Database) -> None:

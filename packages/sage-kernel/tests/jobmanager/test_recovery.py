@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -245,6 +247,38 @@ def test_stopping_keeps_or_suspends_jobs(
     assert [a.status for a in ended.attempts] == ["SUSPENDED", "FINISHED"]
     assert len(restored(folder)) == 1
     expected(folder)
+
+
+def test_a_job_that_does_not_end_in_time_is_suspended_all_the_same(
+    daemon: Any, program: Callable[..., Path], until: Any
+) -> None:
+    client = daemon.start(cancel_timeout=0.3, restart={"strategy": "none"})
+    deaf = "import signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+    job = client.submit_program(program(deaf + "print('deaf', flush=True)\ntime.sleep(1000)\n"))
+    until(lambda: "deaf" in client.logs(job.id), "it runs")
+    assert stop_daemon(jobs="suspend")
+    client = daemon.start()
+    until(lambda: client.logs(job.id).count("deaf") == 2, "it runs again")
+    assert [each.status for each in client.job(job.id).attempts] == ["SUSPENDED", "RUNNING"]
+
+
+def test_a_damaged_job_does_not_keep_others_from_going_on(
+    daemon: Any, home: Path, counting: tuple[Path, Path], until: Any
+) -> None:
+    client = daemon.start()
+    script, folder = counting
+    damaged, sound = (client.submit_program(script, [str(folder)]) for _ in range(2))
+    for job in (damaged, sound):
+        until.status(client, job, "RUNNING")
+    pids = [client.job(job.id).attempts[-1].pid for job in (damaged, sound)]
+    daemon.kill()
+    for pid in pids:
+        os.kill(int(pid), signal.SIGKILL)
+    with contextlib.closing(sqlite3.connect(home / "data/jobmanager/jobs.sqlite")) as store, store:
+        store.execute("DELETE FROM attempts WHERE job = ?", (damaged.id,))
+    client = daemon.start()
+    until.status(client, sound, "RUNNING")
+    assert any(damaged.id in line and "recovered" in line for line in daemon_log())
 
 
 def test_a_waiting_client_outlasts_a_restart(

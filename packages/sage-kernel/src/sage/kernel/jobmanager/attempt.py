@@ -30,6 +30,7 @@ class Attempt:
         pid: Process id; it leads a process group.
         started: Its start time, which tells it from a later process of the same number.
         ended: Set once ``wait`` returned.
+        suspended: Whether it is killed because it did not end in time with the daemon.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Attempt:
         self.pid = pid
         self.started = started
         self.ended = threading.Event()
+        self.suspended = False
 
     def journal(self, after: int) -> Iterator[Line]:
         """Lines of the journal as they are written, until the process ends."""

@@ -71,17 +71,17 @@ def call(
         SageError: What it raised, as the same class where it is one of ours.
         ServiceError: The process is not there, or does not answer in time.
     """
-    connection = connect(path, timeout)
-    if connection is None:
-        raise ServiceError("the job has no process just now")
-    with connection:
-        try:
+    try:
+        connection = connect(path, timeout)
+        if connection is None:
+            raise ServiceError("the job has no process just now")
+        with connection:
             send(connection, {"method": method, "params": params or {}})
             answer = next(lines(connection), None)
-        except TimeoutError as exc:
-            raise ServiceError(f"the job's process did not answer within {timeout:g} s") from exc
-        except OSError as exc:
-            raise ServiceError(f"the job's process broke off: {exc}") from exc
+    except TimeoutError as exc:
+        raise ServiceError(f"the job's process did not answer within {timeout:g} s") from exc
+    except OSError as exc:  # also one that has so many callers already that it takes no more
+        raise ServiceError(f"the job's process broke off: {exc}") from exc
     if answer is None:
         raise ServiceError("the job's process ended before it answered")
     if "error" in answer:

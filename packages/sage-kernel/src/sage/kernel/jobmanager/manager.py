@@ -5,6 +5,7 @@ Predecessor: ``sage.kernel.jobmanager.routes``; successors: ``store``, ``supervi
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -221,7 +222,8 @@ class JobManager:
         chosen = self.jobs.ended_before(time.time() - older_than, statuses)
         if not dry_run:
             for job_id in chosen:
-                self.remove(job_id)
+                with contextlib.suppress(NotFoundError):  # somebody else removed it
+                    self.remove(job_id)
         return chosen
 
     def savepoint(self, job_id: str, name: str | None) -> str:

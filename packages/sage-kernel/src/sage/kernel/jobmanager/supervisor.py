@@ -29,6 +29,8 @@ from sage.kernel.jobmanager.settings import JobManagerSettings
 from sage.kernel.jobmanager.store import History, Jobs, Services
 
 log = logging.getLogger(__name__)
+ANSWER = 20.0
+"""Seconds for an answer of a job's process: fewer than clients give the daemon."""
 _LONGEST_END = 7 * 86400.0
 
 
@@ -71,19 +73,25 @@ class Supervisor:
     def recover(self) -> None:
         """Find the processes that live, settle those that do not, and start what waits."""
         for job in self._jobs.listed(states.ACTIVE, limit=-1):
-            folder = self._home.job(job.id)
-            pid, started = self._jobs.process(job.id, job.attempt)
-            attempt = adopt(folder, job.attempt, pid, started)
-            if attempt is None:
-                self._history.take(job.id, read_journal(folder, self._history.position(job.id)))
-                self._settle(job.id, job.attempt, None)
-                continue
-            log.info("job %s: found its process %s again", job.id, attempt.pid)
-            self._history.note(job.id, "recovered", {"pid": attempt.pid, "attempt": job.attempt})
-            self._watch(job.id, attempt)
-            if job.status == states.CANCELING:
-                self._cancel_process(job.id, attempt, "cancel", self._settings.cancel_timeout)
+            try:
+                self._recover(job)
+            except Exception:  # one damaged folder must not keep the others from going on
+                log.exception("job %s: it cannot be recovered", job.id)
         self.dispatch()
+
+    def _recover(self, job: JobInfo) -> None:
+        folder = self._home.job(job.id)
+        pid, started = self._jobs.process(job.id, job.attempt)
+        attempt = adopt(folder, job.attempt, pid, started)
+        if attempt is None:
+            self._history.take(job.id, read_journal(folder, self._history.position(job.id)))
+            self._settle(job.id, job.attempt, None)
+            return
+        log.info("job %s: found its process %s again", job.id, attempt.pid)
+        self._history.note(job.id, "recovered", {"pid": attempt.pid, "attempt": job.attempt})
+        self._watch(job.id, attempt)
+        if job.status == states.CANCELING:
+            self._cancel_process(job.id, attempt, "cancel", self._settings.cancel_timeout)
 
     def close(self, jobs: str = "keep") -> None:
         """Start no more processes; end those that run, or let them.
@@ -146,7 +154,7 @@ class Supervisor:
             self._cancel_process(job_id, attempt, "cancel", seconds)
 
     def ask(
-        self, job_id: str, method: str, params: Mapping[str, Any], timeout: float = 30.0
+        self, job_id: str, method: str, params: Mapping[str, Any], timeout: float = ANSWER
     ) -> Any:
         """Let the process of a job do something.
 
@@ -196,7 +204,7 @@ class Supervisor:
         self._take(job_id, attempt.number, read_journal(folder, self._history.position(job_id)))
         with self._idle:
             try:
-                self._settle(job_id, attempt.number, code)
+                self._settle(job_id, attempt.number, code, suspended=attempt.suspended)
             except Exception:  # e.g. a full disk: the next daemon settles it, others go on here
                 log.exception("job %s: how it ended could not be stored", job_id)
             self._running.pop(job_id, None)
@@ -204,18 +212,22 @@ class Supervisor:
         self.dispatch()
 
     def _take(self, job_id: str, attempt: int, lines: list[Line]) -> None:
-        for line in self._history.take(job_id, lines):
+        def seen(line: Line) -> None:
             if line["type"] == "state" and line["attempt"] == attempt:
                 self._seen(job_id, attempt, line["data"]["status"])
 
+        with self._lock:  # before that of the store, as everywhere
+            self._history.take(job_id, lines, seen)
+
     def _seen(self, job_id: str, attempt: int, status: str) -> None:
         """The process says that the job is now RUNNING or PAUSED."""
-        with self._lock:
-            self._jobs.attempt_to(job_id, attempt, states.RUNNING)
-            if status in states.JOB_TRANSITIONS[self._jobs.get(job_id).status]:
-                self._jobs.to(job_id, status)
+        self._jobs.attempt_to(job_id, attempt, states.RUNNING)
+        if status in states.JOB_TRANSITIONS[self._jobs.get(job_id).status]:
+            self._jobs.to(job_id, status)
 
-    def _settle(self, job_id: str, attempt: int, code: int | None) -> None:
+    def _settle(
+        self, job_id: str, attempt: int, code: int | None, *, suspended: bool = False
+    ) -> None:
         """Store how an attempt ended, and what becomes of its job."""
         result = read_result(self._home.job(job_id), attempt)
         job = self._jobs.get(job_id)
@@ -224,6 +236,8 @@ class Supervisor:
             self._jobs.attempt_to(job_id, attempt, status, code=code, error=error)
         else:
             status, error = states.LOST, f"the process of the job died: {describe_exit(code)}"
+            if suspended:  # it was killed for that: no failure of its own
+                status = states.SUSPENDED
             self._jobs.attempt_to(job_id, attempt, status, code=code, error=error)
             if job.status == states.CANCELING:
                 status = states.CANCELED
@@ -258,6 +272,7 @@ class Supervisor:
             except (SageError, OSError) as exc:
                 log.info("job %s: %s was not answered: %s", job_id, how, exc)
             if not attempt.ended.wait(max(0.0, end - time.monotonic())):
+                attempt.suspended = how == "suspend"
                 log.warning("job %s: killed, it had not ended after %g s", job_id, seconds)
                 self._history.note(job_id, "killed", {"after": seconds})
                 attempt.kill()

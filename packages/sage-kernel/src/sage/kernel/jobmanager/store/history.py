@@ -32,8 +32,16 @@ class History:
         rows = self._database.rows("SELECT journal FROM jobs WHERE id = ?", job_id)
         return int(rows[0]["journal"]) if rows else 0
 
-    def take(self, job_id: str, lines: Iterable[Line]) -> list[Line]:
+    def take(
+        self, job_id: str, lines: Iterable[Line], seen: Callable[[Line], object] | None = None
+    ) -> list[Line]:
         """Store lines of a journal, those that are stored already left out.
+
+        Args:
+            job_id: The job.
+            lines: In order.
+            seen: Called with each that is new; what it stores is stored with the line or not at
+                all.
 
         Returns:
             The lines that were new.
@@ -50,6 +58,8 @@ class History:
                     )
                 else:
                     add_event(connection, job_id, line["type"], line["data"], line["time"])
+                if seen is not None:
+                    seen(line)
             if new:
                 connection.execute(
                     "UPDATE jobs SET journal = ? WHERE id = ?", (new[-1]["n"], job_id)

@@ -77,8 +77,10 @@ class Jobs:
                 "SELECT * FROM attempts WHERE job = ? ORDER BY number", whole
             )
         )
-        (row,) = self._database.rows("SELECT * FROM jobs WHERE id = ?", whole)
-        return _info(row, attempts)
+        rows = self._database.rows("SELECT * FROM jobs WHERE id = ?", whole)
+        if not rows:  # removed meanwhile
+            raise _unknown(job_id)
+        return _info(rows[0], attempts)
 
     def listed(
         self, statuses: Iterable[str] = (), name: str | None = None, limit: int = 100
@@ -218,6 +220,8 @@ class Jobs:
         """
         with self._database.transaction() as connection:
             row = connection.execute("SELECT status FROM jobs WHERE id = ?", (job_id,)).fetchone()
+            if row is None:
+                raise _unknown(job_id)
             if row["status"] not in states.ENDED:
                 raise JobError(
                     f"job {job_id} is {row['status']}; cancel it before it is removed", job=job_id
@@ -250,10 +254,14 @@ class Jobs:
         else:
             rows = []
         if not rows:
-            raise NotFoundError(f"there is no job {job_id!r}; see: sage job list", job=job_id)
+            raise _unknown(job_id)
         if len(rows) > 1:
             raise JobError(f"several jobs begin with {job_id!r}; give more of the id")
         return str(rows[0]["id"])
+
+
+def _unknown(job_id: str) -> NotFoundError:
+    return NotFoundError(f"there is no job {job_id!r}; see: sage job list", job=job_id)
 
 
 def add_event(
