@@ -46,11 +46,11 @@ def sage(tmp_path):
     (tmp_path / "pipeline.yaml").write_text(PIPELINE, encoding="utf-8")
     (tmp_path / "app.py").write_text(PROGRAM, encoding="utf-8")
 
-    def call(*arguments):
-        environment = {**os.environ, "PYTHONPATH": str(tmp_path), "COLUMNS": "120"}
+    def call(*arguments, **variables):
+        environment = {**os.environ, "COLUMNS": "120", **variables}
         code = "import sys; from sage.common.cli import main; sys.exit(main())"
         return subprocess.run(
-            [sys.executable, "-c", code, *arguments],
+            [sys.executable, "-P", "-c", code, *arguments],  # as a console script is run
             cwd=tmp_path,
             env=environment,
             capture_output=True,
@@ -67,6 +67,12 @@ def test_run_pipeline(sage):
     done = sage("run", "--allow", "cli_steps", "pipeline.yaml")
     assert (done.returncode, done.stdout) == (0, "3\n6\n9\n"), done.stderr
     assert "\r" not in done.stderr
+
+
+def test_text_that_a_terminal_cannot_show(sage):
+    (sage.folder / "settings.yaml").write_text("name: Grüße\n", encoding="utf-8")
+    done = sage("config", "get", "name", "settings.yaml", PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stdout) == (0, "Gr\\xfc\\xdfe\n"), done.stderr
 
 
 def test_overrides(sage):

@@ -10,6 +10,7 @@ Predecessor: ``sage.common.cli.entry``; successor: the commands.
 from __future__ import annotations
 
 import difflib
+import io
 import os
 import select
 import sys
@@ -176,6 +177,9 @@ def run_standalone(name: str, args: Sequence[str]) -> int:
 
 def run(command: Any, args: Sequence[str], program: str) -> int:
     """Run a click command and turn whatever ends it into words on stderr and an exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name of a file may be no text of this terminal
+            stream.reconfigure(errors="backslashreplace")
     with warnings.catch_warnings():
         warnings.simplefilter("once", PluginWarning)
         warnings.showwarning = _show_warning
@@ -216,7 +220,7 @@ def _reader_left(exc: BaseException | None) -> bool:
 def _show(exc: Exception) -> int:
     if os.environ.get("SAGE_DEBUG", "") not in ("", "0"):
         sys.stderr.write(redact("".join(traceback.format_exception(exc))))
-    elif isinstance(exc, SageError):
+    elif isinstance(exc, SageError) or (isinstance(exc, TimeoutError) and str(exc)):
         error(str(exc))
     else:
         error(f"{type(exc).__name__}: {exc} (set SAGE_DEBUG=1 for the traceback)")

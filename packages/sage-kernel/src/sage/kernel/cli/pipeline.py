@@ -40,7 +40,10 @@ Config = Annotated[
 ]
 Allow = Annotated[
     list[str] | None,
-    typer.Option("--allow", help="Module whose operators the file may name; e.g. 'mypkg.*'."),
+    typer.Option(
+        "--allow",
+        help="Module, installed or in this folder, that the file may name; e.g. 'mypkg.*'.",
+    ),
 ]
 
 
@@ -73,6 +76,8 @@ def read_pipeline(
     """
     from sage.api.local_environment import LocalEnvironment  # noqa: PLC0415
 
+    if allow and "" not in sys.path:
+        sys.path.append(str(Path.cwd()))  # the modules that --allow names, as for a job
     spec = read_spec_with(target, config=config, settings=settings)
     return LocalEnvironment.from_spec(spec, allow=allow, name=str(target))
 
