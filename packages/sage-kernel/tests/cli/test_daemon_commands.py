@@ -53,6 +53,9 @@ def test_starting_twice_restarting_and_stopping(daemons):
     done = daemons("jobmanager", "start")
     assert done.returncode == 0
     assert "runs already" in done.stderr
+    done = daemons("jobmanager", "start", "--port", "1")
+    assert done.returncode == 1
+    assert f"runs already, at {first['url']}; `sage jobmanager restart`" in done.stderr
     second = daemons.json("jobmanager", "restart")
     assert second["url"] == first["url"]
     assert second["pid"] != first["pid"]

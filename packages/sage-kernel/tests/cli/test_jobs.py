@@ -157,7 +157,7 @@ def test_exit_codes(files, gated):
         (("job", "fork", job_id), 2, {}, "give --from STEP"),
         (("job", "cleanup", "--older-than", "soon"), 2, {}, "expected a span"),
         (("job", "list"), 5, {"SAGE_JOBMANAGER_TOKEN": "x" * 40}, "token"),
-        (("job", "wait", "--timeout", "0.1", job_id), 6, {}, job_id),
+        (("job", "wait", "--timeout", "0.1", job_id), 6, {}, f"error: job {job_id} is still"),
         (("job", "list", "-a", "127.0.0.1:1"), 7, {}, "sage jobmanager start"),
         (("services", "list", "-a", "127.0.0.1:1"), 7, {}, "Failed to connect to JobManager"),
     ]

@@ -6,11 +6,13 @@ import errno
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlsplit
 
 import typer
 
 from sage.common.cli.output import ExitCode, OutputFormat, OutputOption, emit, error, say
 from sage.common.errors import ServiceError
+from sage.common.serving.listening import is_loopback
 from sage.kernel.cli.connection import plain
 from sage.kernel.cli.job.watching import write_line
 from sage.kernel.cli.shown import moment
@@ -88,6 +90,12 @@ def start_here(
     state = daemon_state(data_dir=data_dir)
     if state.running and state.healthy and state.info is not None:
         show_daemon(state.info, output)
+        if not _is_at(state.info.url, host, port):
+            error(
+                f"the JobManager runs already, at {state.info.url}; "
+                "`sage jobmanager restart` with the same options moves it"
+            )
+            return ExitCode.FAILURE
         say("the JobManager runs already")
         return ExitCode.OK
     if state.running:
@@ -101,6 +109,14 @@ def start_here(
     show_daemon(info, output)
     say("the JobManager is ready; `sage jobmanager stop` ends it")
     return ExitCode.OK
+
+
+def _is_at(url: str, host: str | None, port: int | None) -> bool:
+    """Whether a daemon listens where it was asked to."""
+    parts = urlsplit(url)
+    there = str(parts.hostname)
+    same = host in (None, there) or (is_loopback(str(host)) and is_loopback(there))
+    return same and port in (None, 0, parts.port)
 
 
 def serve_here(host: str | None, port: int | None, data_dir: Path | None) -> None:
