@@ -239,7 +239,8 @@ for n in range(300):
     output.rotate_if_large()
 sys.stdout.write("half hunter2")
 sys.stdout.write("-hunter2 done\\n")
-sys.stdout.buffer.write(b"bytes\\n")
+sys.stdout.buffer.write(b"bytes \\xc3")
+sys.stdout.buffer.write(b"\\xbc \\xff\\n")
 print("no newline", end="", flush=True)
 os.kill(os.getpid(), 9)
 """
@@ -255,7 +256,7 @@ def test_output_is_masked_and_rotated_without_losing_a_line(tmp_path: Path) -> N
     first = int(numbered[0].split()[1])
     assert first > 0  # three old files are kept
     assert numbered == [f"line {n} ********" for n in range(first, 300)]
-    assert lines[-3:] == ["half ******** done", "bytes", "no newline"]
+    assert lines[-3:] == ["half ******** done", "bytes \u00fc \\xff", "no newline"]
     assert "native" in lines
     parts = sorted(p.name for p in tmp_path.iterdir())
     assert parts == ["job.log", "job.log.1", "job.log.2", "job.log.3"]

@@ -62,7 +62,11 @@ def main(arguments: list[str]) -> int:
 
     requests = Requests(listener, journal, facts, stop)
     requests.start()
-    signal.signal(signal.SIGTERM, lambda *_: stop("cancel"))
+    # In a thread: what the signal interrupted may hold a lock that stopping needs.
+    signal.signal(
+        signal.SIGTERM,
+        lambda *_: threading.Thread(target=stop, args=("cancel",), name="sigterm").start(),
+    )
     signal.signal(signal.SIGINT, signal.default_int_handler)  # it may have been born deaf to it
     ended = threading.Event()
     status, error = FAILED, None

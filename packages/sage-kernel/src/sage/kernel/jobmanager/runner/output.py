@@ -7,6 +7,7 @@ descriptors 1 and 2; child processes that inherited the old ones finish writing 
 
 from __future__ import annotations
 
+import codecs
 import io
 import os
 import sys
@@ -104,14 +105,16 @@ class MaskedText(io.TextIOBase):
 
 
 class _Bytes(io.RawIOBase):
-    """``sys.stdout.buffer`` of programs that write bytes."""
+    """``sys.stdout.buffer`` of programs that write bytes, a character perhaps in two parts."""
 
     def __init__(self, text: MaskedText) -> None:
         self._text = text
+        self._decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
 
     def write(self, data: Any) -> int:
-        self._text.write(bytes(data).decode("utf-8", "backslashreplace"))
-        return len(data)
+        whole = bytes(data)
+        self._text.write(self._decoder.decode(whole))
+        return len(whole)
 
     def flush(self) -> None:
         self._text.flush()
