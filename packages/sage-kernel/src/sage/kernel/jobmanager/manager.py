@@ -35,6 +35,7 @@ from sage.kernel.jobmanager.submission import (
     check_spec,
     check_versions,
     read_submission,
+    steps_changed,
 )
 from sage.kernel.jobmanager.supervisor import Supervisor, read_submission_json
 from sage.kernel.ledger import report
@@ -172,16 +173,20 @@ class JobManager:
 
         Raises:
             NotFoundError: The job, its savepoint or its run is not there.
+            ConfigError: A fork changes more than one step.
         """
         parent = self.jobs.get(job_id)
         given = read_submission_json(self.home, parent.id)
+        changed = steps_changed(read_submission(given))
+        inherited = [*given.get("inherited", ()), *([changed] if changed else ())]
         for key in ("savepoint", "allow_dropped", "from_operator", "changes", "where", "items"):
             given.pop(key, None)
         if action == "restore":
             changes["savepoint"] = str(self._restore_point(parent, changes.get("savepoint")))
-        return self._add(
-            read_submission({**given, "action": action, "parent": parent.id, **changes})
-        )
+        given |= {"action": action, "parent": parent.id, "inherited": inherited}
+        submission = read_submission({**given, **changes})
+        steps_changed(submission)
+        return self._add(submission)
 
     def _restore_point(self, parent: JobInfo, savepoint: str | None) -> Path:
         if savepoint is not None:

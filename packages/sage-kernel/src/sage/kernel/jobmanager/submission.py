@@ -58,6 +58,8 @@ class Submission:
         parent: The job that a restore, replay, fork or requeue is about.
         savepoint, allow_dropped: For ``restore``, see ``FaultTolerance``.
         from_operator, changes, where: For ``fork``.
+        inherited: Configurations that forks changed on the way from the code to ``parent``, by
+            step, the first fork first.
         items: For ``requeue``: item ids; empty for all.
     """
 
@@ -87,7 +89,32 @@ class Submission:
     from_operator: str | None = None
     changes: Mapping[str, Any] = attrs.field(factory=dict)
     where: str | None = None
+    inherited: tuple[Mapping[str, Mapping[str, Any]], ...] = ()
     items: tuple[str, ...] = ()
+
+
+def steps_changed(given: Submission) -> dict[str, dict[str, Any]]:
+    """The changes of a fork by step, as ``{"step": {"key": value}}``; there is one step at most.
+
+    Raises:
+        ConfigError: They change several steps, or another than it starts from.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    first = given.from_operator
+    for key, value in given.changes.items():
+        if first is not None and key.startswith(f"{first}."):
+            step, inner = first, key.removeprefix(f"{first}.")
+        else:
+            step, _, inner = key.partition(".")
+        if not inner and not isinstance(value, Mapping):
+            raise ConfigError(f"a fork changes a key of a step: STEP.KEY, got {key!r}")
+        found.setdefault(step, {}).update({inner: value} if inner else value)
+    if len(found.keys() | ({first} if first is not None else set())) > 1:
+        raise ConfigError(
+            f"a fork changes the configuration of the one step it starts from, got "
+            f"{', '.join(sorted(given.changes))}"
+        )
+    return found
 
 
 def read_submission(raw: Any) -> Submission:

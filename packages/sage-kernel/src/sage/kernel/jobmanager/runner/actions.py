@@ -9,15 +9,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sage.common.errors import ConfigError, JobError
+from sage.common.errors import JobError
 from sage.kernel.checkpoint.runs import find_run
 from sage.kernel.checkpoint.savepoint import MANIFEST
 from sage.kernel.checkpoint.store import CheckpointStore
 from sage.kernel.graph.model import StreamGraph
 from sage.kernel.jobmanager.layout import JobFolder
-from sage.kernel.jobmanager.submission import Submission
+from sage.kernel.jobmanager.submission import Submission, steps_changed
 from sage.kernel.runtime.job import Job
-from sage.kernel.runtime.local.again import fork_run, replay_run
+from sage.kernel.runtime.local.again import configure_step, fork_run, replay_run
 from sage.kernel.runtime.local.submit import submit_local
 
 
@@ -42,6 +42,9 @@ class Plan:
         """
         given = self._submission
         graph.config.setdefault("dead_letter_dir", str(self._folder.dead_letters))
+        for earlier in given.inherited:
+            for name, values in earlier.items():
+                configure_step(graph, name, values)
         if given.action in ("run", "restore"):
             graph.config["fault_tolerance"] = self._fault_tolerance(graph, run_id)
             return submit_local(graph, run_id)
@@ -52,12 +55,14 @@ class Plan:
         if given.action == "replay":
             return replay_run(graph, self._store, parent, output=output, job_id=run_id)
         if given.action == "fork":
+            changed = steps_changed(given)
+            step = next(iter(changed), given.from_operator)
             return fork_run(
                 graph,
                 self._store,
                 parent,
-                from_=given.from_operator or self._changed_step(),
-                set=self._changes(),
+                from_=step,
+                set=changed.get(step or "", {}),
                 where=given.where,
                 output=output,
                 job_id=run_id,
@@ -103,31 +108,3 @@ class Plan:
                     raise JobError(f"{str(path)!r} has no checkpoint to restore")
                 store.export(checkpoint, target)
         return target
-
-    def _changes(self) -> dict[str, Any]:
-        """Changes of one step's configuration, without the name of the step."""
-        return {key.partition(".")[2]: value for key, value in self._flat().items()}
-
-    def _changed_step(self) -> str | None:
-        return next((key.partition(".")[0] for key in self._flat()), None)
-
-    def _flat(self) -> dict[str, Any]:
-        """``{"step.key": value}``, also of nested mappings.
-
-        Raises:
-            ConfigError: They change several steps.
-        """
-        flat: dict[str, Any] = {}
-        for key, value in self._submission.changes.items():
-            if "." not in key and isinstance(value, Mapping):
-                flat |= {f"{key}.{inner}": each for inner, each in value.items()}
-            else:
-                flat[key] = value
-        steps = {key.partition(".")[0] for key in flat}
-        first = self._submission.from_operator
-        if len(steps) > 1 or (first is not None and steps - {first}):
-            raise ConfigError(
-                f"a fork changes the configuration of the one step it starts from, got "
-                f"{', '.join(sorted(flat))}"
-            )
-        return flat

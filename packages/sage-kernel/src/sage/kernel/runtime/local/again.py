@@ -259,6 +259,15 @@ def _with(node: Node, spec: FunctionSpec, changes: Mapping[str, Any]) -> Functio
     return FunctionSpec(type(spec.target), (_config(node, spec) | dict(changes),))
 
 
+def configure_step(graph: StreamGraph, name: str, changes: Mapping[str, Any]) -> None:
+    """Change the configuration of a step in place, as a fork with ``set`` does in its copy.
+
+    Raises:
+        GraphError: There is no such step, or ``changes`` do not fit it.
+    """
+    _configure(_step(graph, name), changes)
+
+
 def _configure(node: Node, changes: Mapping[str, Any]) -> None:
     node.specs = tuple(_with(node, spec, changes) for spec in node.specs)
 
