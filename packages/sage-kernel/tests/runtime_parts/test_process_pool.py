@@ -535,3 +535,18 @@ def test_no_descriptors_are_left_open():
             pool.call(0, [1])
             pool.call(0, [1])
     assert count() == before
+
+
+def test_a_module_of_the_folder_is_not_what_a_process_boots_with(tmp_path: Path) -> None:
+    (tmp_path / "json.py").write_text("raise SystemExit('the wrong json')\n")
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app/main.py").write_text(
+        "from sage.api import LocalEnvironment\n"
+        "env = LocalEnvironment('shadowed')\n"
+        "env.from_collection([1, 2]).map(abs, executor='process').print()\n"
+        "env.submit().wait()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "app/main.py"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.returncode) == ("1\n2\n", 0), done.stderr

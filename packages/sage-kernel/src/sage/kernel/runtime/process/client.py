@@ -101,7 +101,8 @@ class WorkerProcess:
         fds = (theirs.fileno(), marks)
         environment = {**dict.fromkeys(_ONE_THREAD, "1"), **os.environ}
         return subprocess.Popen(  # noqa: S603 - this interpreter and a constant program
-            [sys.executable, "-c", _BOOT, json.dumps([path, *fds])],
+            # -P: a json.py of the current folder is not what the boot imports.
+            [sys.executable, "-P", "-c", _BOOT, json.dumps([path, *fds])],
             stdin=subprocess.DEVNULL,
             pass_fds=fds,
             env=environment,
