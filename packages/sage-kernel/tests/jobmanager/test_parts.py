@@ -18,7 +18,7 @@ import pytest
 
 from sage.common.errors import ConfigError, JobError, NotFoundError, ServiceError
 from sage.kernel.jobmanager import control, states
-from sage.kernel.jobmanager.journal import METRICS, Journal, read_journal
+from sage.kernel.jobmanager.journal import CHECKPOINT, METRICS, Journal, read_journal
 from sage.kernel.jobmanager.layout import Home, JobFolder
 from sage.kernel.jobmanager.logs import LogFollower, read_lines
 from sage.kernel.jobmanager.manager import JobManager
@@ -104,6 +104,7 @@ def test_samples_are_bounded_and_events_are_kept(
     journal = Journal(folder, 1)
     for number in range(100):
         journal.append(METRICS, {"x": "y" * 50})
+        journal.append(CHECKPOINT, {"checkpoint_id": number})
         if number % 10 == 0:
             journal.append("event", {"number": number})
     lines = read_journal(folder)
@@ -112,7 +113,8 @@ def test_samples_are_bounded_and_events_are_kept(
     )
     size = sum(p.stat().st_size for p in folder.path.glob("metrics.*"))
     assert size < 3000
-    assert lines[-1]["n"] == 110
+    assert lines[-1]["n"] == 210
+    assert folder.journal.stat().st_size < 2000
 
 
 def test_followers_get_the_past_and_what_comes_without_a_gap(folder: JobFolder) -> None:
@@ -354,6 +356,25 @@ def test_old_samples_are_thinned_out(database: Database) -> None:
     kept = [each.time for _, each in history.samples(ID)]
     assert kept == [minute, minute + 60, *times[60:]]
     assert [each.time for _, each in history.samples(ID, limit=1)] == times[-1:]
+
+
+def test_of_old_checkpoints_one_a_minute_is_told(database: Database) -> None:
+    jobs, history = Jobs(database, nothing), History(database, nothing)
+    jobs.add(ID, submission())
+    minute = 60 * int((time.time() - 7200) / 60)
+    facts = [(CHECKPOINT, minute + n) for n in range(120)] + [(CHECKPOINT, time.time())]
+    facts.insert(7, ("message", minute + 6))
+    history.take(
+        ID,
+        [
+            {"n": n, "time": float(at), "attempt": 1, "type": kind, "data": {}}
+            for n, (kind, at) in enumerate(facts, 1)
+        ],
+    )
+    assert history.thin_out(3600) == 118
+    kept = [(each.type, each.time - minute) for each in history.events(ID) if each.type != "status"]
+    assert kept[:3] == [("message", 6), (CHECKPOINT, 59), (CHECKPOINT, 119)]
+    assert len(kept) == 4
 
 
 def test_ids_may_be_shortened_while_they_are_clear(database: Database) -> None:

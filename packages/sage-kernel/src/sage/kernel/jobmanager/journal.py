@@ -1,8 +1,9 @@
 """The journal of a job: what happened, one JSON line each, numbered without gaps.
 
 The runner appends; it counts on where the last attempt stopped, also when that one was killed in
-the middle of a line. Events are written through to the disk. Samples of the metrics go to a file
-of their own, which is kept below a size: the daemon has read them long before.
+the middle of a line. Events are written through to the disk. What comes again and again for as
+long as a job runs, samples of the metrics and checkpoints, goes to a file of its own, which is kept
+below a size: the daemon has read it long before.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from sage.common.secrets import redact
 from sage.kernel.jobmanager.layout import JobFolder
 
 METRICS = "metrics"
+CHECKPOINT = "checkpoint_completed"
+_RECURRING = (METRICS, CHECKPOINT)
 _METRICS_BYTES = 8 * 1024 * 1024
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
 
@@ -56,7 +59,7 @@ class Journal:
                 "data": data,
             }
             raw = redact(json.dumps(line, default=str)).encode() + b"\n"
-            if kind == METRICS:
+            if kind in _RECURRING:
                 self._sample(raw)
             else:
                 os.write(self._events, raw)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from sage.kernel.jobmanager.journal import METRICS, Line
+from sage.kernel.jobmanager.journal import CHECKPOINT, METRICS, Line
 from sage.kernel.jobmanager.model import JobEvent, MetricsSample
 from sage.kernel.jobmanager.store.database import Database
 from sage.kernel.jobmanager.store.jobs import add_event
@@ -114,11 +114,22 @@ class History:
         ]
 
     def thin_out(self, full: float) -> int:
-        """Keep one sample a minute of those older than ``full`` seconds; returns how many went."""
+        """Keep one sample and one checkpoint a minute of those older than ``full`` seconds.
+
+        Returns:
+            How many went.
+        """
+        before = time.time() - full
         with self._database.transaction() as connection:
-            done = connection.execute(
+            samples = connection.execute(
                 "DELETE FROM metrics WHERE time < ?1 AND id NOT IN (SELECT min(id) FROM metrics "
                 "WHERE time < ?1 GROUP BY job, cast(time / ?2 AS INTEGER))",
-                (time.time() - full, _THINNED),
+                (before, _THINNED),
             )
-        return done.rowcount
+            checkpoints = connection.execute(
+                "DELETE FROM events WHERE type = ?3 AND time < ?1 AND id NOT IN (SELECT max(id) "
+                "FROM events WHERE type = ?3 AND time < ?1 "
+                "GROUP BY job, cast(time / ?2 AS INTEGER))",
+                (before, _THINNED, CHECKPOINT),
+            )
+        return samples.rowcount + checkpoints.rowcount
