@@ -46,6 +46,12 @@ def test_a_restart_keeps_what_was_said_at_the_start(daemon: Any) -> None:
     assert restart_daemon().max_jobs == 3
 
 
+def test_modules_of_the_folder_are_not_those_of_the_daemon(daemon: Any, tmp_path: Path) -> None:
+    for name in ("json", "logging", "sqlite3", "fastapi", "sitecustomize"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('the wrong module')\n")
+    assert daemon.start().health()
+
+
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"pid": 1, "process_started": "1"}', "no"])
 def test_a_damaged_pid_file_is_no_daemon(text: str, home: Path) -> None:
     place = Home(jobmanager_settings().data_dir)

@@ -101,6 +101,7 @@ def start_daemon(
             process = subprocess.Popen(  # noqa: S603 - our own module
                 [
                     sys.executable,
+                    "-P",  # no module of the current folder is one of the daemon's
                     "-m",
                     "sage.kernel.jobmanager.daemon",
                     json.dumps(overrides, default=str),
