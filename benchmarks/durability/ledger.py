@@ -1,6 +1,6 @@
 """What the ledger adds to a call, and what it keeps on disk.
 
-    python -m benchmarks.durability.ledger [--calls 2000] [--rounds 5]
+    python -m benchmarks.durability.ledger [--calls 8000] [--rounds 5]
 
 CPU: a step makes one ``ctx.call`` per item of a function that does next to nothing, with the ledger
 and without (``ledger=False``, everything else the same). The difference of the CPU time of all
@@ -204,7 +204,7 @@ def measure(options: argparse.Namespace) -> list[Row]:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--calls", type=int, default=2000, help="calls per run (default 2,000)")
+    parser.add_argument("--calls", type=int, default=8000, help="calls per run (default 8,000)")
 
 
 if __name__ == "__main__":

@@ -185,7 +185,7 @@ def test_rows_that_nobody_waits_for_follow_by_themselves(
 
 def test_files_are_the_owners_own(open_: Open, make_step: Any, path: Path) -> None:
     make_step(open_()).ctx.call(ask, "a secret " * 100)
-    for name in ("ledger.sqlite", "ledger.payloads", "ledger.sqlite-wal"):
+    for name in ("ledger.sqlite", "ledger.journal", "ledger.sqlite-wal"):
         assert stat.S_IMODE((path.parent / name).stat().st_mode) == 0o600, name
 
 
@@ -201,7 +201,7 @@ def test_a_damaged_response_is_asked_for_again(
     run = open_()
     first = make_step(run).ctx.call(long, "abc")
     run.store.drain()
-    file = path.with_name("ledger.payloads")
+    file = path.with_name("ledger.journal")
     file.write_bytes(file.read_bytes().replace(b"abc" * 100, b"xyz" * 100))
     with pytest.raises(PayloadError, match="is damaged"):
         make_step(open_(mode="replay")).ctx.call(long, "abc")
@@ -224,7 +224,7 @@ def test_a_damaged_payload_is_mended_for_other_processes_too(
     if indexed:  # otherwise its place is only noted with its call
         run.close()
     again = open_()
-    file = path.with_name("ledger.payloads")
+    file = path.with_name("ledger.journal")
     file.write_bytes(file.read_bytes().replace(b"ABC " * 50, b"XYZ " * 50))
     assert make_step(again).ctx.call(ask, "abc " * 100) == first
     again.close()

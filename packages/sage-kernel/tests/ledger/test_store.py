@@ -1,14 +1,21 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import resource
+import signal
 import sqlite3
+import subprocess
+import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sage.kernel.ledger import writer
+from sage.kernel.ledger import store
 from sage.kernel.ledger.errors import LedgerError
 from sage.kernel.ledger.payloads import digest_of
 from sage.kernel.ledger.schema import FORMAT, INSERTS
@@ -29,38 +36,38 @@ def records(ledger: Ledger) -> list[str]:
     return [r[0] for r in ledger.query("SELECT record FROM calls ORDER BY id")]
 
 
-def hold(path: Path) -> sqlite3.Connection:
-    """Keeps the writer from committing until it is rolled back."""
-    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    other.execute("BEGIN IMMEDIATE")
-    return other
+@contextmanager
+def held(ledger: Ledger) -> Iterator[None]:
+    """Keeps groups from being committed."""
+    ledger._committing.acquire()
+    try:
+        yield
+    finally:
+        ledger._committing.release()
 
 
 def test_what_gathers_while_a_group_is_written_is_the_next_group(path: Path) -> None:
     ledger = Ledger.open(path, durability="process")
     ledger.add_and_wait("calls", [(row("first"), ())])
     before = ledger.commits
-    blocker = hold(path)
     threads = [
         threading.Thread(target=ledger.add_and_wait, args=("calls", [(row(str(n)), ())]))
         for n in range(40)
     ]
-    for thread in threads:
-        thread.start()
-    while ledger.waiting() + ledger.taken < 40:
-        pass
-    blocker.execute("ROLLBACK")
+    with held(ledger):
+        for thread in threads:
+            thread.start()
+        while ledger.waiting() + ledger.taken < 40:
+            pass
     for thread in threads:
         thread.join()
     assert sorted(records(ledger)) == sorted(["first", *map(str, range(40))])
     assert ledger.commits - before <= 5
-    blocker.close()
     ledger.close()
 
 
-def test_a_call_returns_only_once_its_row_is_on_disk(path: Path) -> None:
+def test_a_call_returns_only_once_its_row_is_in_the_journal(path: Path) -> None:
     ledger = Ledger.open(path, durability="process")
-    blocker = hold(path)
     done = threading.Event()
 
     def add() -> None:
@@ -68,17 +75,16 @@ def test_a_call_returns_only_once_its_row_is_on_disk(path: Path) -> None:
         done.set()
 
     thread = threading.Thread(target=add)
-    thread.start()
-    while ledger.taken + ledger.waiting() == 0:
-        pass
-    assert not done.is_set()
-    other = sqlite3.connect(path)
-    assert other.execute("SELECT count(*) FROM calls").fetchone() == (0,)
-    blocker.execute("ROLLBACK")
+    with held(ledger):
+        thread.start()
+        while ledger.taken + ledger.waiting() == 0:
+            pass
+        assert not done.is_set()
+        other = Ledger(path)  # as another process
+        assert records(other) == []
     thread.join()
-    assert other.execute("SELECT record FROM calls").fetchall() == [("a",)]
+    assert records(other) == ["a"]
     other.close()
-    blocker.close()
     ledger.close()
 
 
@@ -88,15 +94,13 @@ def test_futures_of_a_loop_are_woken_together(path: Path) -> None:
     async def main() -> int:
         await commit_async(ledger, "calls", [(row("first"), ())])
         before = ledger.commits
-        blocker = hold(path)
-        waits = [
-            asyncio.ensure_future(commit_async(ledger, "calls", [(row(str(n)), ())]))
-            for n in range(30)
-        ]
-        while ledger.waiting() + ledger.taken < 30:  # noqa: ASYNC110 - no event tells
-            await asyncio.sleep(0)
-        blocker.execute("ROLLBACK")
-        blocker.close()
+        with held(ledger):
+            waits = [
+                asyncio.ensure_future(commit_async(ledger, "calls", [(row(str(n)), ())]))
+                for n in range(30)
+            ]
+            while ledger.waiting() + ledger.taken < 30:  # noqa: ASYNC110 - no event tells
+                await asyncio.sleep(0)
         await asyncio.gather(*waits)
         return ledger.commits - before
 
@@ -112,7 +116,7 @@ def test_payloads_are_there_before_what_names_them_and_only_once(path: Path) -> 
     for n in range(3):
         ledger.add_and_wait("calls", [(row(str(n)), [(digest, data)])])
     assert ledger.payload(digest) == data
-    assert path.with_name("ledger.payloads").read_bytes() == data
+    assert path.with_name("ledger.journal").read_bytes().count(data) == 1
     assert ledger.query("SELECT count(*) FROM payloads") == [(1,)]
     with pytest.raises(LedgerError, match="is missing"):
         ledger.payload(b"0" * 16)
@@ -124,50 +128,111 @@ def blob(n: int) -> tuple[bytes, bytes]:
     return digest_of(data), data
 
 
-def indexed(ledger: Ledger) -> int:
-    count: int = ledger.query("SELECT count(*) FROM payloads")[0][0]
-    return count
+def tables(path: Path) -> list[str]:
+    """Records of the calls that are in the tables already."""
+    connection = sqlite3.connect(path)
+    try:
+        return [r[0] for r in connection.execute("SELECT record FROM calls ORDER BY id")]
+    finally:
+        connection.close()
 
 
-def test_places_of_payloads_are_found_before_they_are_indexed(path: Path) -> None:
-    """By the ledger that wrote them, by that of another process, and after a crash."""
+def test_the_tables_follow_when_somebody_asks_or_much_has_gathered(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "BEHIND", 5)
     ledger = Ledger(path)
-    blobs = [blob(n) for n in range(9)]
-    for n in range(0, 9, 3):
-        ledger.add_and_wait("calls", [(row("a"), blobs[n : n + 2]), (row("b"), [blobs[n + 2]])])
-    assert indexed(ledger) == 3, "the first transaction of a writer puts in what is noted"
-    size = path.with_name("ledger.payloads").stat().st_size
+    for n in range(4):
+        ledger.add_and_wait("calls", [(row(str(n)), ())])
+    assert tables(path) == []
+    ledger.add_and_wait("calls", [(row("4"), ())])
+    assert tables(path) == ["0", "1", "2", "3", "4"]
+    ledger.add_and_wait("calls", [(row("5"), ())])
+    assert tables(path) == ["0", "1", "2", "3", "4"]
+    assert records(ledger)[-1] == "5"
+    assert tables(path)[-1] == "5"
+    ledger.add_and_wait("calls", [(row("6"), ())])
+    ledger.close()
+    assert tables(path)[-1] == "6"
 
-    other = Ledger(path)  # the first one is never closed, as in a process that was killed
-    for reader in (ledger, other):
-        assert [reader.payload(digest) for digest, _ in blobs] == [data for _, data in blobs]
-    other.add_and_wait("calls", [(row("c"), ())])
-    assert indexed(other) == 9
-    other.add_and_wait("calls", [(row("d"), blobs)])
-    assert path.with_name("ledger.payloads").stat().st_size == size
-    other.close()
+
+def test_several_processes_write_and_read(path: Path) -> None:
+    """Each reads what the others have committed; rows and payloads are there once."""
+    ledgers = [Ledger(path) for _ in range(3)]
+    blobs = [blob(n) for n in range(30)]
+    for n in range(30):
+        ledgers[n % 3].add_and_wait("calls", [(row(str(n)), [blobs[n]])])
+        if n % 4 == 0:
+            assert records(ledgers[n // 4 % 3]) == [str(m) for m in range(n + 1)]
+    for ledger in ledgers:
+        assert records(ledger) == [str(n) for n in range(30)]
+        assert [ledger.payload(digest) for digest, _ in blobs] == [data for _, data in blobs]
+    size = path.with_name("ledger.journal").stat().st_size
+    later = Ledger(path)  # the others were never closed, as in processes that were killed
+    later.add_and_wait("calls", [(row("again"), blobs)])
+    assert path.with_name("ledger.journal").stat().st_size < size + 2000, "no payload twice"
+    for ledger in (*ledgers, later):
+        ledger.close()
+
+
+@pytest.mark.parametrize("kept", [1, 20, 60, -300, -1])
+def test_what_a_process_left_unfinished_is_skipped(path: Path, kept: int) -> None:
+    """A loss of power, or a full disk, can leave a part of a frame."""
+    ledger = Ledger(path)
+    journal = path.with_name("ledger.journal")
+    ledger.add_and_wait("calls", [(row("whole"), [blob(1)])])
+    ledger.add_and_wait("calls", [(row("broken"), [blob(2)])])
+    start = next(iter(ledger._journal.frames(0))).end
+    broken = journal.read_bytes()[start:][:kept]
+    with journal.open("r+b") as file:
+        file.truncate(start)
+        file.seek(start)
+        file.write(broken)
+    assert records(ledger) == ["whole"]
+    later = Ledger(path)
+    later.add_and_wait("calls", [(row("later"), [blob(3)])])
+    for each in (later, ledger):
+        assert records(each) == ["whole", "later"]
+        assert each.payload(blob(3)[0]) == blob(3)[1]
+    later.close()
     ledger.close()
 
 
-def test_places_are_indexed_together(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer, "INDEX", 5)
-    first, second = Ledger(path), Ledger(path)
-    for ledger in (first, second):
-        ledger.add_and_wait("calls", [(row("begin"), ())])
-    seen = []
-    for n in range(9):
-        ledger = (first, second)[n % 2]
+def test_a_journal_that_lost_its_end(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    ledger = Ledger(path)
+    for n in range(3):
         ledger.add_and_wait("calls", [(row(str(n)), [blob(n)])])
-        seen.append(indexed(ledger))
-    assert seen == [0] * 9, "each of them knows of five"
-    first.add_and_wait("calls", [(row("10"), [blob(10)])])
-    assert indexed(first) == 10, "with those of the other"
-    second.add_and_wait("calls", [(row("11"), [blob(11)])])
-    second.finish()
-    assert indexed(second) == 11
-    assert all(first.payload(blob(n)[0]) == blob(n)[1] for n in range(9))
-    second.close()
-    first.close()
+    ledger.close()
+    journal = path.with_name("ledger.journal")
+    os.truncate(journal, journal.stat().st_size // 2)
+    later = Ledger(path)
+    assert "has become shorter" in caplog.text
+    with pytest.raises(LedgerError, match="is damaged"):
+        later.payload(blob(2)[0])
+    later.add_and_wait("calls", [(row("3"), [blob(2), blob(3)])])
+    assert records(later) == ["0", "1", "2", "3"], "what was asked and answered is known still"
+    assert later.payload(blob(2)[0]) == blob(2)[1]
+    assert later.payload(blob(3)[0]) == blob(3)[1]
+    later.close()
+
+
+def test_the_death_of_a_process_loses_nothing(path: Path) -> None:
+    """Killed when a call is committed and the tables do not know of it."""
+    code = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from sage.kernel.ledger.store import Ledger\n"
+        f"row = {row('killed')!r}\n"
+        "ledger = Ledger(Path(sys.argv[1]), durability='process')\n"
+        "ledger.add_and_wait('calls', [(row, ())])\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", code, str(path)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert tables(path) == []
+    ledger = Ledger(path)
+    assert records(ledger) == ["killed"]
+    ledger.close()
 
 
 def test_payloads_of_outputs_alone(path: Path) -> None:
@@ -178,31 +243,22 @@ def test_payloads_of_outputs_alone(path: Path) -> None:
     ledger.close()
 
 
-def test_what_became_of_items_is_put_off(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer, "LAZY", 3600.0)
+def test_what_nobody_waits_for_rides_along_or_follows(path: Path) -> None:
     ledger = Ledger.open(path)
 
-    def note(n: int) -> None:
-        ledger.add("outputs", [((1, str(n), 0, "ok", 0.0, None), ())])
+    def outputs() -> list[str]:
+        return [r[0] for r in ledger.query("SELECT record FROM outputs ORDER BY record")]
 
-    def noted() -> int:
-        ledger.add_and_wait("calls", [(row("a call"), ())])
-        return ledger.query("SELECT count(*) FROM outputs")[0][0]
-
-    note(0)
-    assert noted() == 0
-    ledger.drain()
-    assert noted() == 1
-    for n in range(1, writer.PUT_OFF):
-        note(n)
-    assert noted() == 1
-    note(writer.PUT_OFF)
-    assert noted() == 1 + writer.PUT_OFF
-    note(0)
-    note(-1)
+    ledger.add("outputs", [((1, "a", 0, "ok", 0.0, None), ())])
+    ledger.add_and_wait("calls", [(row("a call"), ())])
+    assert outputs() == ["a"]
+    ledger.add("outputs", [((1, "b", 0, "ok", 0.0, None), ())])
+    while outputs() != ["a", "b"]:
+        pass
+    ledger.add("outputs", [((1, "c", 0, "ok", 0.0, None), ())])
     ledger.close()
     again = Ledger.open(path)
-    assert again.query("SELECT count(*) FROM outputs") == [(2 + writer.PUT_OFF,)]
+    assert again.query("SELECT count(*) FROM outputs") == [(3,)]
     again.close()
 
 
@@ -236,9 +292,14 @@ def test_other_files_are_refused(path: Path, tmp_path: Path) -> None:
 def test_a_failed_write_fails_every_caller(path: Path) -> None:
     ledger = Ledger.open(path)
     ledger.add_and_wait("calls", [(row("a"), ())])
-    ledger._connection.execute("PRAGMA query_only = ON")
-    with pytest.raises(LedgerError, match="cannot be written"):
-        ledger.add_and_wait("calls", [(row("b"), ())])
+    size = path.with_name("ledger.journal").stat().st_size
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 10, before[1]))  # as a full disk
+    try:
+        with pytest.raises(LedgerError, match="cannot be written"):
+            ledger.add_and_wait("calls", [(row("b"), ())])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     with pytest.raises(LedgerError, match="takes no more calls"):
         ledger.add("calls", [(row("c"), ())])
     ledger.close()

@@ -137,6 +137,9 @@ def test_an_answer_costs_what_the_ledger_says(
     counted = job.metrics()["operators"]["retrieve"]["counters"]["cost_usd"]
     assert counted == pytest.approx(float(lines["retrieve"].cost))
 
+    job.replay().wait()
+    assert [answer.cost for answer in answers[2:]] == paid
+
 
 def test_an_empty_completion_is_paid_for(env: Env, server: ModelServer) -> None:
     server.push("empty")

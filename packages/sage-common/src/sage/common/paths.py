@@ -122,3 +122,12 @@ def within(base: str | os.PathLike[str], path: str | os.PathLike[str]) -> Path:
     if not target.is_relative_to(root):
         raise ConfigError(f"the path {os.fspath(path)!r} leads outside of the folder {str(root)!r}")
     return target
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder survive a loss of power."""
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

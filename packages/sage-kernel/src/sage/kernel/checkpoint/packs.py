@@ -38,15 +38,6 @@ def write_file(path: Path, chunks: Iterable[bytes], *, sync: bool) -> None:
         raise
 
 
-def sync_folder(path: Path) -> None:
-    """Make the names in a folder survive a loss of power."""
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def lay_out(lengths: Mapping[str, int], pack: str) -> tuple[dict[str, Blob], int]:
     """Where in a pack each blob goes, by hash, and the size of the pack.
 

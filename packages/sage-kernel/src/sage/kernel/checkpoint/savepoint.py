@@ -14,13 +14,13 @@ from typing import Final
 
 import attrs
 
+from sage.common.paths import sync_folder
 from sage.kernel.checkpoint.errors import CheckpointError
 from sage.kernel.checkpoint.manifest import read_manifest
 from sage.kernel.checkpoint.packs import (
     MAGIC,
     Checkpoint,
     lay_out,
-    sync_folder,
     verify,
     write_file,
 )

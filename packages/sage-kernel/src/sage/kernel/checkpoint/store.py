@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from sage.common.errors import ConfigError
+from sage.common.paths import sync_folder
 from sage.kernel.checkpoint.errors import CheckpointError, CheckpointLockedError, CheckpointWarning
 from sage.kernel.checkpoint.manifest import (
     Blob,
@@ -38,7 +39,6 @@ from sage.kernel.checkpoint.packs import (
     Checkpoint,
     Pin,
     lay_out,
-    sync_folder,
     verify,
     write_file,
 )

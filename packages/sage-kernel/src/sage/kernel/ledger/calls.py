@@ -459,7 +459,6 @@ class StepCalls:
             error,
             source,
             flags | (SHARED if self.cache == "shared" else 0),
-            None,
         )
 
     def _input(self, asked: Request, blobs: Blobs | None) -> bytes | None:

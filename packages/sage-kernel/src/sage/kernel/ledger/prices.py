@@ -11,12 +11,15 @@ import re
 from collections.abc import Iterable, Mapping
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from sage.api.calls import CallUsage
 from sage.common.errors import ConfigError
 from sage.common.paths import config_dir
 from sage.kernel.checkpoint.settings import fault_tolerance
+
+if TYPE_CHECKING:
+    from sage.api.context import RuntimeContext
 
 MILLION: Final = Decimal(1_000_000)
 PACKAGED: Final = Path(__file__).with_name("prices.yaml")
@@ -101,9 +104,12 @@ class PriceTable:
         return cls(rows)
 
     @classmethod
-    def of_job(cls, config: Mapping[str, Any]) -> Self:
-        """The table of a job with that configuration; raises as ``load``."""
-        settings = fault_tolerance(config)
+    def of_job(cls, ctx: RuntimeContext) -> PriceTable:
+        """The table of a job: its ledger's (in a replay that of the run), else as ``load``."""
+        if ctx._calls is not None:
+            table: PriceTable = ctx._calls.ledger.prices
+            return table
+        settings = fault_tolerance(ctx.config)
         return cls.load(None if settings is None else settings.prices)
 
     def find(self, provider: str, *models: str) -> Price | None:

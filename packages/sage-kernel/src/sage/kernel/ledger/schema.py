@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 PAGE_SIZE: Final = 4096
-"""The rows are small (payloads have a file of their own), and whole pages are written."""
+"""The rows are small (payloads stay in the journal), and whole pages are written."""
 
 SCHEMA: Final = (
     """CREATE TABLE IF NOT EXISTS runs (
@@ -27,13 +27,14 @@ SCHEMA: Final = (
     )""",
     """CREATE TABLE IF NOT EXISTS payloads (
         digest BLOB PRIMARY KEY,
-        at INTEGER NOT NULL,      -- offset in the file of payloads
+        at INTEGER NOT NULL,      -- offset in the journal
         size INTEGER NOT NULL     -- bytes
     ) WITHOUT ROWID""",
     """CREATE TABLE IF NOT EXISTS indexed (
-        upto INTEGER NOT NULL     -- the last call whose payloads are in the table of payloads
+        upto INTEGER NOT NULL,    -- offset in the journal: what is before it is in the tables
+        mark BLOB NOT NULL        -- what the frames of the journal begin with (MARK_SIZE bytes)
     )""",
-    "INSERT INTO indexed SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM indexed)",
+    "INSERT INTO indexed SELECT 0, randomblob(8) WHERE NOT EXISTS (SELECT 1 FROM indexed)",
     """CREATE TABLE IF NOT EXISTS calls (
         id INTEGER PRIMARY KEY,
         step INTEGER NOT NULL,
@@ -54,8 +55,7 @@ SCHEMA: Final = (
         retries INTEGER NOT NULL,
         error TEXT,               -- why it failed; NULL: it has a response
         source INTEGER,           -- the call whose response was taken: nothing was paid
-        flags INTEGER NOT NULL,
-        pieces BLOB               -- places of payloads that are new in its transaction
+        flags INTEGER NOT NULL
     )""",
     "CREATE INDEX IF NOT EXISTS calls_by_record ON calls (step, record, request)",
     "CREATE INDEX IF NOT EXISTS calls_shared ON calls (request) WHERE flags & 4 <> 0",
@@ -92,11 +92,10 @@ INSERTS: Final = {
         "error",
         "source",
         "flags",
-        "pieces",
     ),
     "outputs": ("step", "record", "nth", "status", "at", "facts"),
 }
-"""Columns of what the writer's thread inserts, per table."""
+"""Columns of what comes through the journal, per table."""
 
 VERBS: Final = {
     "payloads": "INSERT OR REPLACE",  # the same content; a damaged copy is given up

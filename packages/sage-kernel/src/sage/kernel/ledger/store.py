@@ -1,33 +1,40 @@
-"""The ledger of a store: a database and a file of payloads, opened once per process.
+"""The ledger of a store: a journal and a database made from it, opened once per process.
 
-Predecessor: ``sage.kernel.ledger.writer``; successor: ``sage.kernel.ledger.run``.
+Predecessors: ``sage.kernel.ledger.writer``, ``sage.kernel.ledger.index``; successor:
+``sage.kernel.ledger.run``.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-from sage.common.paths import ensure_dir
+from sage.common.paths import ensure_dir, sync_folder
+from sage.kernel.ledger import index
 from sage.kernel.ledger.errors import LedgerError, PayloadError
+from sage.kernel.ledger.journal import Journal
 from sage.kernel.ledger.payloads import digest_of
-from sage.kernel.ledger.pieces import PieceFile
-from sage.kernel.ledger.places import Place, noted
 from sage.kernel.ledger.schema import FORMAT, PAGE_SIZE, SCHEMA
-from sage.kernel.ledger.writer import GroupWriter
+from sage.kernel.ledger.writer import KNOWN, GroupWriter
 
 WAL_BYTES: Final = 4 * 2**20
 """Size of the write-ahead log at which it is moved into the database."""
 BUSY_SECONDS: Final = 60.0
 CACHE_KB: Final = 16_000
+BEHIND: Final = 4096
+"""Rows and payloads that the database may be behind the journal while nobody asks."""
+
+_logger = logging.getLogger("sage.ledger")
 
 
 class Ledger(GroupWriter):
-    """One ledger file, shared by the jobs of a process; other processes may use it too.
+    """One ledger, shared by the jobs of a process; other processes may use it too.
 
     Attributes:
         path: The SQLite database.
@@ -38,16 +45,25 @@ class Ledger(GroupWriter):
         self._durability = durability
         ensure_dir(path.parent)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        pieces = PieceFile(path.with_name(f"{path.stem}.payloads"))
+        self._tables = connect(path)
         try:
-            connection = connect(path, durability)
+            journal = Journal(path.with_name(f"{path.stem}.journal"), index.mark(self._tables))
+            if index.cut(self._tables, journal):
+                _logger.warning(
+                    "the journal %s has become shorter: calls at its end are lost", journal.path
+                )
+            if durability == "power":
+                sync_folder(path.parent)
         except BaseException:
-            pieces.close()
+            self._tables.close()
             raise
-        super().__init__(path, connection, pieces, sync=durability == "power")
+        super().__init__(path, journal, sync=durability == "power")
+        self._others = journal.size > 0
+        self._behind = 0
+        self._read_to = -1
         self._reader: sqlite3.Connection | None = None
         self._reading = threading.Lock()
-        self._noted: dict[bytes, Place] = {}
+        self._taking_over = threading.Lock()
 
     @classmethod
     def open(cls, path: Path, *, durability: str = "power") -> Ledger:
@@ -81,21 +97,70 @@ class Ledger(GroupWriter):
                 return
             _open.pop(self.path, None)
         self.finish()
+        try:
+            self.catch_up()
+        except LedgerError as error:
+            _logger.warning("%s; who opens it next will do so", error)
         with self._reading:
             if self._reader is not None:
                 self._reader.close()
                 self._reader = None
-        self._connection.close()
-        self._pieces.close()
+        self._tables.close()
+        self._journal.close()
+
+    # ------------------------------------------------------------------ the journal and its tables
+
+    def catch_up(self) -> None:
+        """Put what is new in the journal into the tables, that of other processes too.
+
+        Raises:
+            LedgerError: The database cannot be written.
+        """
+        size = self._journal.size
+        if size == self._read_to:
+            return
+        with self._taking_over:
+            self._behind = 0
+            try:
+                index.take_over(self._tables, self._journal)
+            except sqlite3.Error as error:
+                raise LedgerError(
+                    f"the ledger {str(self.path)!r} cannot be brought up to date: {error}"
+                ) from error
+            self._read_to = size
+
+    def committed(self, rows: int) -> None:
+        self._behind += rows
+        if self._behind >= BEHIND:
+            try:
+                self.catch_up()
+            except LedgerError as error:  # the journal has it, and whoever asks will be told
+                _logger.warning("%s", error)
+
+    def stored(self, digests: Collection[bytes]) -> set[bytes]:
+        if not self._others and len(self._known) <= KNOWN:
+            return set()
+        self._others = True
+        found: set[bytes] = set()
+        rest = iter(digests)
+        while part := list(islice(rest, index.MOST_ROWS)):
+            marks = ",".join("?" * len(part))
+            sql = f"SELECT digest FROM payloads WHERE digest IN ({marks})"  # noqa: S608
+            found.update(row[0] for row in self._select(sql, part))
+        return found
 
     # ------------------------------------------------------------------ reading
 
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
-        """All rows of a SELECT."""
+        """All rows of a SELECT over everything that is committed."""
+        self.catch_up()
+        return self._select(sql, parameters)
+
+    def _select(self, sql: str, parameters: Sequence[Any]) -> list[Any]:
         with self._reading:
-            if self._reader is None:
-                self._reader = connect(self.path, self._durability)
             try:
+                if self._reader is None:
+                    self._reader = connect(self.path)
                 return self._reader.execute(sql, parameters).fetchall()
             except sqlite3.Error as error:
                 raise LedgerError(
@@ -104,8 +169,10 @@ class Ledger(GroupWriter):
 
     def change(self, sql: str, parameters: Sequence[Any] = ()) -> None:
         """Run one statement and commit it: for what is written rarely, such as a new run."""
-        connection = connect(self.path, self._durability)
+        connection = connect(self.path)
         try:
+            if self._durability == "power":
+                connection.execute("PRAGMA synchronous = FULL")
             connection.execute(sql, parameters)
         except sqlite3.Error as error:
             raise LedgerError(
@@ -120,33 +187,22 @@ class Ledger(GroupWriter):
         Raises:
             PayloadError: It is not there, or its content is not what the digest says.
         """
-        place = self._place_of(digest)
-        data = b"" if place is None else self._pieces.read(*place)
-        if place is None or digest_of(data) != digest:
-            what = "is missing" if place is None else "is damaged"
-            self._noted.pop(digest, None)
+        found = self.query("SELECT at, size FROM payloads WHERE digest = ?", (digest,))
+        data = self._journal.read(*found[0]) if found else b""
+        if not found or digest_of(data) != digest:
+            what = "is damaged" if found else "is missing"
             self.replace(digest)
             raise PayloadError(
-                f"payload {digest.hex()} of the ledger {str(self._pieces.path)!r} {what}"
+                f"payload {digest.hex()} of the ledger {str(self._journal.path)!r} {what}"
             )
         return data
-
-    def _place_of(self, digest: bytes) -> Place | None:
-        place = self._noted.get(digest)
-        if place is None:
-            found = self.query("SELECT at, size FROM payloads WHERE digest = ?", (digest,))
-            if found:
-                return (found[0][0], found[0][1])
-            self._noted = noted(self.query)
-            place = self._noted.get(digest)
-        return place
 
 
 _open: dict[Path, Ledger] = {}
 _opening = threading.Lock()
 
 
-def connect(path: Path, durability: str) -> sqlite3.Connection:
+def connect(path: Path) -> sqlite3.Connection:
     """A connection to a ledger's database, with its tables."""
     connection = sqlite3.connect(
         path,
@@ -158,8 +214,7 @@ def connect(path: Path, durability: str) -> sqlite3.Connection:
     try:
         connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")
         connection.execute("PRAGMA journal_mode = WAL")
-        full = "FULL" if durability == "power" else "NORMAL"
-        connection.execute(f"PRAGMA synchronous = {full}")
+        connection.execute("PRAGMA synchronous = NORMAL")  # the journal makes up for the rest
         connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_BYTES // PAGE_SIZE}")
         connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
         connection.execute(f"PRAGMA cache_size = -{CACHE_KB}")

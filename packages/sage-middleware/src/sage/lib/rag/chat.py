@@ -79,7 +79,7 @@ class ChatModel:
 
         self._settings = settings
         self._ctx = ctx
-        self._table = PriceTable.of_job(ctx.config)
+        self._table = PriceTable.of_job(ctx)
         self._client = OpenAIClient(
             settings.base_url,
             settings.api_key,

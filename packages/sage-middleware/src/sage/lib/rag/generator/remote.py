@@ -129,7 +129,7 @@ class RemoteGenerator(GenerationFunction):
         from sage.kernel.ledger.prices import PriceTable  # noqa: PLC0415 - only with a client
 
         self._ctx = ctx
-        self._table = PriceTable.of_job(ctx.config)
+        self._table = PriceTable.of_job(ctx)
         self._client = self._make_client()
 
     async def execute(self, item: PromptLike) -> Answer:

@@ -1,0 +1,143 @@
+"""The journal of a ledger: what was called and answered, in the order in which it was committed.
+
+A group of rows and the payloads that are new with them is one frame, appended by one ``write``:
+with it the group is committed. The tables of the database are made from it, see
+``sage.kernel.ledger.index``; payloads are read from here for good. Processes may append to one
+journal at the same time. What a process left unfinished is no frame, and is skipped.
+
+Predecessor: ``sage.kernel.ledger.payloads``; successor: ``sage.kernel.ledger.writer``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from struct import Struct
+from typing import Any, Final, NamedTuple
+from zlib import crc32
+
+import msgspec
+
+Row = Sequence[Any]
+"""See ``schema.INSERTS``."""
+Rows = dict[str, list[Row]]
+"""Rows by table."""
+Blob = tuple[bytes, bytes]
+"""``(digest, payload)``."""
+
+MARK_SIZE: Final = 8
+WINDOW: Final = 2**18
+"""Bytes that are read at a time."""
+
+_HEADER: Final = Struct(f">{MARK_SIZE}sIII")
+"""Mark of the journal, bytes of the rows, bytes of the payloads, checksum of the rows. After these
+comes the mark again."""
+_encode: Final = msgspec.msgpack.Encoder().encode
+_decode: Final = msgspec.msgpack.Decoder(tuple[Rows, list[tuple[bytes, int]]]).decode
+
+
+class Frame(NamedTuple):
+    """One committed group.
+
+    Attributes:
+        rows: Rows by table.
+        places: Digest, offset in the journal, and bytes of the payloads that came with them.
+        end: Offset of what comes after it.
+    """
+
+    rows: Rows
+    places: list[tuple[bytes, int, int]]
+    end: int
+
+
+class Journal:
+    """Appends frames and reads them.
+
+    Args:
+        path: The file; made if it is missing, readable by its owner only.
+        mark: What frames begin with: bytes that no payload can have been made to contain.
+    """
+
+    def __init__(self, path: Path, mark: bytes) -> None:
+        self.path = path
+        self._mark = mark
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        self._file = os.open(path, flags, 0o600)
+
+    @property
+    def size(self) -> int:
+        """Bytes in the file."""
+        return os.fstat(self._file).st_size
+
+    def append(self, rows: Rows, blobs: Sequence[Blob]) -> None:
+        """Commit a group: it survives the death of the process when this returns.
+
+        Raises:
+            OSError: The disk is full, or broken.
+        """
+        meta = _encode((rows, [(digest, len(data)) for digest, data in blobs]))
+        payloads = [data for _, data in blobs]  # which their digests check
+        header = _HEADER.pack(self._mark, len(meta), sum(map(len, payloads)), crc32(meta))
+        frame = b"".join([header, meta, *payloads, self._mark])
+        written = os.write(self._file, frame)
+        if written != len(frame):
+            raise OSError(f"only {written} of {len(frame)} bytes could be written")
+
+    def sync(self) -> None:
+        """Return when what was appended survives a loss of power."""
+        os.fdatasync(self._file)
+
+    def read(self, offset: int, size: int) -> bytes:
+        """``size`` bytes from ``offset``; fewer where the file ends."""
+        return os.pread(self._file, size, offset)
+
+    def frames(self, start: int) -> Iterator[Frame]:
+        """Whole frames from ``start`` on.
+
+        What is no frame is skipped if one comes after it; at the end it may be one that is being
+        written.
+        """
+        size = self.size
+        window, at = b"", start  # bytes of the file, and where they begin
+
+        def look(offset: int, count: int) -> bytes:
+            nonlocal window, at
+            if not at <= offset <= offset + count <= at + len(window):
+                window, at = self.read(offset, max(count, WINDOW)), offset
+            return window[offset - at : offset - at + count]
+
+        while start + _HEADER.size <= size:
+            mark, meta_size, data_size, checksum = _HEADER.unpack(look(start, _HEADER.size))
+            body = start + _HEADER.size
+            last = body + meta_size + data_size
+            if (
+                mark != self._mark
+                or last + MARK_SIZE > size
+                or self.read(last, MARK_SIZE) != mark
+                or crc32(meta := look(body, meta_size)) != checksum
+            ):
+                found = self._next_mark(start + 1, size)
+                if found is None:
+                    return
+                start = found
+                continue
+            rows, sizes = _decode(meta)
+            places, place = [], body + meta_size
+            for digest, length in sizes:
+                places.append((digest, place, length))
+                place += length
+            start = last + MARK_SIZE
+            yield Frame(rows, places, start)
+
+    def _next_mark(self, start: int, size: int) -> int | None:
+        while start < size:
+            found = self.read(start, WINDOW).find(self._mark)
+            if found >= 0:
+                return start + found
+            start += WINDOW - MARK_SIZE + 1
+        return None
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._file)
