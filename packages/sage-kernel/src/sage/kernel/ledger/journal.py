@@ -114,7 +114,7 @@ class Journal:
             if (
                 mark != self._mark
                 or last + MARK_SIZE > size
-                or self.read(last, MARK_SIZE) != mark
+                or look(last, MARK_SIZE) != mark
                 or crc32(meta := look(body, meta_size)) != checksum
             ):
                 found = self._next_mark(start + 1, size)
