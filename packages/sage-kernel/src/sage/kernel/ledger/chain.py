@@ -66,7 +66,7 @@ def _call(call: CallFacts) -> Iterator[str]:
         cached = f" ({call.cached_tokens} cached)" if call.cached_tokens else ""
         yield f"{call.input_tokens or 0}{cached} → {call.output_tokens or 0} tokens,"
     if call.hit:
-        yield "from another run (nothing paid)"
+        yield "answered by an earlier call (nothing paid)"
         return
     if call.error is None:
         yield "price unknown," if call.cost is None else f"{money(call.cost)} USD,"

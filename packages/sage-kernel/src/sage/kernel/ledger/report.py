@@ -142,7 +142,7 @@ class CallFacts:
         latency: Seconds.
         retries: Failed attempts inside of the call.
         error: Why it failed, else ``None``.
-        hit: Whether the response was taken from another run.
+        hit: Whether the response was taken from an earlier call, of this run or another.
     """
 
     step: str
