@@ -16,6 +16,7 @@ from sage.common.errors import AuthError, ConfigError
 from sage.common.paths import config_dir
 from sage.kernel.jobmanager.client import DEFAULT_ADDRESS
 from sage.kernel.jobmanager.connecting import connect
+from sage.kernel.jobmanager.transport import Transport
 
 
 class Listener(http.server.BaseHTTPRequestHandler):
@@ -75,6 +76,30 @@ def test_an_environment_reads_the_settings(
 def test_a_token_of_the_settings_is_told_to_nobody_else(listener: Any) -> None:
     remote(address="example.org:19001", token="token-of-the-settings")
     assert heard(listener, listener[0]) is None
+
+
+def test_a_stream_may_be_quiet_for_longer_than_an_answer_takes() -> None:
+    class Slow(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            self.wfile.write(b'd\r\ndata: "one"\n\n\r\n')
+            threading.Event().wait(1.0)  # longer than the client's timeout
+            self.wfile.write(b'd\r\ndata: "two"\n\n\r\n0\r\n\r\n')
+
+        def log_message(self, *_: Any) -> None:
+            """Nothing."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Slow) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        transport = Transport(f"http://127.0.0.1:{server.server_port}", "token", timeout=0.2)
+        assert [line for _, line in transport.events(("v1",))] == ["one", "two"]
+        server.shutdown()
+        thread.join()
 
 
 def test_without_settings_it_is_the_one_here(daemon: Any) -> None:

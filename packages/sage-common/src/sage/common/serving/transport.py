@@ -47,6 +47,8 @@ class Transport:
     example = "http://127.0.0.1:19001"
     prefix = "/v1/"
     raw_type = "application/octet-stream"
+    quiet = 0.0
+    """Seconds that a stream may say nothing, also when ``timeout`` is less."""
 
     def __init__(
         self,
@@ -134,6 +136,8 @@ class Transport:
         """
         connection, response = self._send(method, path, body, None, query)
         left = b""
+        if connection.sock is not None:
+            connection.sock.settimeout(max(self._timeout, self.quiet))
         try:
             while chunk := self._read_until(connection, response, end):
                 *whole, left = (left + chunk).split(b"\n")
@@ -171,7 +175,7 @@ class Transport:
         if left <= 0:
             return b""
         if connection.sock is not None:
-            connection.sock.settimeout(min(left, self._timeout))
+            connection.sock.settimeout(min(left, max(self._timeout, self.quiet)))
         try:
             return response.read1(_CHUNK)
         except TimeoutError:

@@ -26,6 +26,7 @@ class Transport(transport.Transport):
 
     what = "the JobManager"
     prefix = "/"
+    quiet = 30.0  # a daemon that lives says so every ten seconds
 
     def _headers(self) -> dict[str, str]:
         token = self._token.reveal()
