@@ -179,6 +179,12 @@ def test_install_checks_runs_a_pipeline_and_guides(daemons):
     assert "sage app run qa" in done.stderr
     (row,) = [row for row in daemons.json("doctor") if row["check"] == "jobmanager"]
     assert (row["status"], row["detail"][:10]) == ("ok", "connected ")
+    token = daemons.folder / "home/config/jobmanager-token"
+    token.chmod(0o644)
+    exposed = daemons("doctor")
+    assert exposed.returncode == 8
+    assert f"chmod 600 {token}" in exposed.stdout
+    token.chmod(0o600)
     ill = daemons("doctor", SAGE_JOBMANAGER_TOKEN="x" * 40)
     assert ill.returncode == 8
     assert "refused the token" in ill.stdout

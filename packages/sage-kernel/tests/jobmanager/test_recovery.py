@@ -281,6 +281,20 @@ def test_a_damaged_job_does_not_keep_others_from_going_on(
     assert any(damaged.id in line and "recovered" in line for line in daemon_log())
 
 
+def test_a_damaged_submission_fails_its_job_only(
+    daemon: Any, home: Path, program: Callable[..., Path], until: Any
+) -> None:
+    client = daemon.start(max_jobs=1)
+    running = client.submit_program(program("import time\ntime.sleep(1000)\n"))
+    waiting = client.submit_program(program("print(1)\n"))
+    until.status(client, running, "RUNNING")
+    daemon.kill()
+    (home / f"data/jobmanager/jobs/{waiting.id}/submission.json").write_text("{")
+    client = daemon.start(max_jobs=2)
+    assert "cannot be started" in str(until.status(client, waiting, "FAILED").error)
+    assert client.job(running.id).status == "RUNNING"
+
+
 def test_a_waiting_client_outlasts_a_restart(
     daemon: Any, counting: tuple[Path, Path], until: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

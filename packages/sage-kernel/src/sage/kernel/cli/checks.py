@@ -17,8 +17,13 @@ if TYPE_CHECKING:
 def jobmanager() -> Iterator[Check]:
     """The JobManager of this machine; ``absent`` when none runs: not everybody needs one."""
     from sage.kernel.jobmanager.launch import daemon_state  # noqa: PLC0415 - not for help
+    from sage.kernel.jobmanager.layout import token_path  # noqa: PLC0415
 
     yield of_state(daemon_state())
+    path = token_path()
+    if path.is_file() and path.stat().st_mode & 0o077:
+        detail = f"others can read {path} and run code as you: chmod 600 {path}"
+        yield Check("jobmanager token", "problem", detail)
 
 
 def of_state(state: DaemonState) -> Check:

@@ -177,7 +177,7 @@ class Supervisor:
         folder = self._home.job(job.id)
         try:
             attempt = spawn(folder, number, self._settings)
-        except (SageError, OSError) as exc:
+        except (SageError, OSError, ValueError) as exc:  # ValueError: its folder is damaged
             log.warning("job %s: its process cannot be started: %s", job.id, exc)
             self._jobs.attempt_to(job.id, number, states.FAILED, error=str(exc))
             self._jobs.to(job.id, states.FAILED, f"its process cannot be started: {exc}")
