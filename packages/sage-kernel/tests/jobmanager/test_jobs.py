@@ -161,6 +161,30 @@ def test_pause_resume_and_cancel(
     assert client.cancel(other.id).status == "CANCELED"
 
 
+def test_asked_twice_to_end_a_job_ends_as_well(
+    client: JobManagerClient, program: Program, tmp_path: Path, until: Any
+) -> None:
+    go, begun = tmp_path / "go", tmp_path / "begun"
+    stubborn = (
+        "import sys, time\nfrom pathlib import Path\nfrom sage.api import LocalEnvironment\n"
+        "def step(x):\n    Path(sys.argv[2]).touch()\n"
+        "    while not Path(sys.argv[1]).exists():\n        time.sleep(0.01)\n    return x\n"
+        "env = LocalEnvironment('stubborn')\nenv.from_collection([1]).map(step).print()\n"
+        "env.submit().wait()\n"
+    )
+    job = client.submit_program(program(stubborn), [str(go), str(begun)])
+    until(begun.exists, "the step has begun")
+    client.cancel(job.id, timeout=60)
+    until(
+        lambda: [e for e in client.events(job.id) if e.data.get("status") == "CANCELING"], "asked"
+    )
+    for _ in range(3):
+        client.cancel(job.id, timeout=60)
+    go.touch()
+    (attempt,) = client.wait(job.id, 60).attempts
+    assert (attempt.status, attempt.exit) == ("CANCELED", 130)
+
+
 def test_places_are_few_and_given_by_priority(
     daemon: Any, program: Program, tmp_path: Path, until: Any
 ) -> None:

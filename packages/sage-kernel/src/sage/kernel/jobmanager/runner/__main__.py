@@ -88,6 +88,7 @@ def main(arguments: list[str]) -> int:
         execute(submission, folder, host)
         status = _how_it_ended(host)
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # asked twice, it must end as well as once
         status = SUSPENDED if stopping[:1] == ["suspend"] else CANCELED
         if requests.host is not None:
             for job in requests.host.jobs:
