@@ -122,6 +122,8 @@ def with_judge(kind, item, reply, faults=(), **config):
         (FaithfulnessEvaluate, {"verdicts": [True, "perhaps"]}, None),
         (FaithfulnessEvaluate, "I would say it is faithful", None),
         (FaithfulnessEvaluate, '```json\n{"verdicts": [true]}\n```', 1.0),
+        (FaithfulnessEvaluate, '<think>{"verdicts": [false]}?</think>{"verdicts": [true]}', 1.0),
+        (FaithfulnessEvaluate, 'Of {a, b}: {"verdicts": [true]} {sure}', 1.0),
         (AnswerRelevancyEvaluate, {"grade": 3}, 0.75),
         (AnswerRelevancyEvaluate, {"grade": 11}, None),
         (AnswerRelevancyEvaluate, '{"grade": NaN}', None),

@@ -33,7 +33,15 @@ def ask(server, replies, **settings):
     return seen[0]
 
 
-@pytest.mark.parametrize("reply", [GOOD, f"Here it is:\n```json\n{GOOD}\n```"])
+@pytest.mark.parametrize(
+    "reply",
+    [
+        GOOD,
+        f"Here it is:\n```json\n{GOOD}\n```",
+        f'<think>{{"name": "Lyon"}}? No.</think>{GOOD}',
+        f"As {{name, people}}: {GOOD} {{done}}",
+    ],
+)
 def test_the_reply_becomes_a_value(server, reply):
     answer = ask(server, [reply])
     assert answer.metadata == {"output": PARIS}

@@ -5,6 +5,7 @@ Predecessor: ``sage.middleware.models.sse``; successor: ``sage.middleware.models
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any, Final
 
@@ -12,7 +13,14 @@ import orjson
 
 from sage.common.errors import ModelError
 
-_THOUGHTS: Final = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
+_THOUGHTS: Final = (
+    re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL | re.IGNORECASE),
+    # Some chat templates put the first mark into the prompt.
+    re.compile(r"\A.*?</think(?:ing)?>", re.DOTALL | re.IGNORECASE),
+    # The reply ended before the thoughts did.
+    re.compile(r"\A\s*<think(?:ing)?>.*", re.DOTALL | re.IGNORECASE),
+)
+_OBJECT: Final = re.compile(r"\{\s*\"")
 
 
 class ChatReply:
@@ -97,7 +105,27 @@ class ChatReply:
 
 def spoken(text: str) -> str:
     """The text of a reply without the thoughts that reasoning models may show first."""
-    return _THOUGHTS.sub(" ", text).strip()
+    for thoughts in _THOUGHTS:
+        text = thoughts.sub(" ", text)
+    return text.strip()
+
+
+def object_in(text: str) -> dict[str, Any]:
+    """The first JSON object in a reply; thoughts, words and a code fence around it are ignored.
+
+    Raises:
+        ValueError: There is none, or it is broken; says which.
+    """
+    said = spoken(text)
+    found = _OBJECT.search(said)
+    start = said.find("{") if found is None else found.start()
+    if start < 0:
+        raise ValueError("the reply has no JSON object")
+    try:
+        value: dict[str, Any] = json.JSONDecoder().raw_decode(said, start)[0]
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"the reply is broken JSON: {error}") from error
+    return value
 
 
 def body_error(message: str) -> ModelError:

@@ -5,7 +5,6 @@ Predecessor: ``sage.common.config``; successor: ``sage.lib.rag.generator.remote`
 
 from __future__ import annotations
 
-import json
 import types
 import typing
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ import attrs
 
 from sage.common.config import structure_config
 from sage.common.errors import ConfigError
+from sage.middleware.models.chat import object_in
 
 _PLAIN = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}
 
@@ -58,16 +58,13 @@ def schema_of(kind: Any) -> dict[str, Any]:
 
 
 def read_output(text: str, kind: type) -> Any:
-    """The value of class ``kind`` in a reply; a code fence or words around the JSON are ignored.
+    """The value of class ``kind`` in a reply; what stands around the JSON is ignored.
 
     Raises:
         ConfigError: There is no JSON, or it does not fit the class; says what is wrong.
     """
-    start, end = text.find("{"), text.rfind("}")
-    if start < 0 or end < start:
-        raise ConfigError("the reply has no JSON object")
     try:
-        raw = json.loads(text[start : end + 1])
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"the reply is broken JSON: {error}") from error
+        raw = object_in(text)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
     return structure_config(raw, kind, name=kind.__name__)
