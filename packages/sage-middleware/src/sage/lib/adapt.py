@@ -10,6 +10,7 @@ Predecessor: ``sage.lib.types``; successor: ``sage.lib.contracts``.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -207,7 +208,7 @@ def to_dict(value: Any) -> Any:
     if isinstance(value, Prompt):
         return {
             **_query_dict(value.query),
-            "messages": [_message_dict(m) for m in value.messages],
+            "messages": [message_dict(m) for m in value.messages],
             "passages": [_passage(d) for d in value.passages],
             "prompt_version": value.version,
             "context_tokens": value.tokens,
@@ -280,8 +281,23 @@ def _passage(document: Document) -> dict[str, Any]:
     return result
 
 
-def _message_dict(message: ChatMessage) -> dict[str, Any]:
-    return {"role": message.role, "content": message.content}
+def message_dict(message: ChatMessage) -> dict[str, Any]:
+    """A message as the chat completions API takes it, and as ``as_prompt`` reads it."""
+    result: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.name is not None:
+        result["name"] = message.name
+    if message.tool_call_id is not None:
+        result["tool_call_id"] = message.tool_call_id
+    if message.tool_calls:
+        result["tool_calls"] = [
+            {
+                "id": call.id,
+                "type": "function",
+                "function": {"name": call.name, "arguments": call.arguments},
+            }
+            for call in message.tool_calls
+        ]
+    return result
 
 
 def _has_question(item: Mapping[str, Any]) -> bool:
@@ -338,26 +354,34 @@ def _messages(items: Any) -> tuple[ChatMessage, ...]:
                 f"cannot read a message from {_brief(item)}: expected a mapping with 'role' and "
                 "'content'"
             )
-        calls = tuple(
-            ToolCall(
-                id=str(call.get("id", "")),
-                name=call["function"]["name"],
-                arguments=call["function"]["arguments"],
-            )
-            for call in item.get("tool_calls") or ()
-        )
         messages.append(
             ChatMessage(
                 role=str(item["role"]),
                 content=item.get("content") or "",
                 name=item.get("name"),
                 tool_call_id=item.get("tool_call_id"),
-                tool_calls=calls,
+                tool_calls=tuple(map(_tool_call, item.get("tool_calls") or ())),
             )
         )
     if not messages:
         raise ItemError("a prompt needs at least one message, got an empty list")
     return tuple(messages)
+
+
+def _tool_call(item: Any) -> ToolCall:
+    if isinstance(item, ToolCall):
+        return item
+    try:
+        function = item["function"]
+        name, arguments = function["name"], function.get("arguments") or ""
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ItemError(
+            f"cannot read a tool call from {_brief(item)}: expected a mapping with 'id' and "
+            "'function', which has 'name' and 'arguments'"
+        ) from error
+    if not isinstance(arguments, str):
+        arguments = json.dumps(arguments)
+    return ToolCall(id=str(item.get("id", "")), name=str(name), arguments=arguments)
 
 
 def _last_user(messages: tuple[ChatMessage, ...]) -> Query:

@@ -7,6 +7,7 @@ from sage.common.errors import ConfigError, PluginError
 from sage.lib.io.sink import MemorySink
 from sage.lib.rag.reranker import CrossEncoderReranker
 from sage.lib.types import Document, Query, Retrieved
+from sage.middleware.testing.rerankers import RerankerSuite
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -78,6 +79,17 @@ def model(tmp_path_factory):
 @pytest.fixture(scope="module")
 def classifier(tmp_path_factory):
     return make_model(tmp_path_factory.mktemp("three"), 3)
+
+
+class TestCrossEncoder(RerankerSuite):
+    expected = None  # the model's weights are random
+
+    @pytest.fixture(autouse=True)
+    def folder(self, model):
+        self.model = model
+
+    def make(self, **config):
+        return CrossEncoderReranker({"model": self.model, "local_files_only": True, **config})
 
 
 def items():

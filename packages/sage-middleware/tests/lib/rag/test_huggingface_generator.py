@@ -6,6 +6,7 @@ from sage.api import LocalEnvironment
 from sage.common.errors import ConfigError
 from sage.lib.errors import ItemError
 from sage.lib.rag.generator import HuggingFaceGenerator
+from sage.lib.testing.generators import GeneratorSuite
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -17,24 +18,22 @@ CHAT = (
 )
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def make_model(folder, seed, positions=64):
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
     from tokenizers.pre_tokenizers import Whitespace
     from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-    folder = tmp_path_factory.mktemp("model")
     backend = Tokenizer(WordLevel({w: n for n, w in enumerate(WORDS)}, unk_token="<unk>"))
     backend.pre_tokenizer = Whitespace()
     PreTrainedTokenizerFast(
         tokenizer_object=backend, unk_token="<unk>", pad_token="<pad>", eos_token="<eos>"
     ).save_pretrained(folder)
-    torch.manual_seed(5)
+    torch.manual_seed(seed)
     GPT2LMHeadModel(
         GPT2Config(
             vocab_size=len(WORDS),
-            n_positions=64,
+            n_positions=positions,
             n_embd=16,
             n_layer=1,
             n_head=2,
@@ -44,6 +43,26 @@ def folder(tmp_path_factory):
         )
     ).save_pretrained(folder)
     return str(folder)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return make_model(tmp_path_factory.mktemp("model"), 5)
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory):
+    return make_model(tmp_path_factory.mktemp("wide"), 5, positions=4096)
+
+
+class TestHuggingFaceGenerator(GeneratorSuite):
+    @pytest.fixture(autouse=True)
+    def model(self, wide):
+        self.folder = wide
+
+    def make(self, **settings):
+        own = {"model": self.folder, "max_tokens": 4, "local_files_only": True}
+        return HuggingFaceGenerator({**own, **settings})
 
 
 def opened(context, **settings):

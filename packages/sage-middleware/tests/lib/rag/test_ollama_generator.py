@@ -11,6 +11,7 @@ import pytest
 from sage.api import LocalEnvironment
 from sage.common.errors import ConfigError, ModelError
 from sage.lib.rag.generator import OllamaGenerator
+from sage.lib.testing.generators import GeneratorSuite
 from sage.lib.types import ChatMessage, Prompt, Query, ToolCall
 
 
@@ -80,6 +81,22 @@ def ollama():
     server.http.shutdown()
     server.http.server_close()
     thread.join(10)
+
+
+class TestOllamaGenerator(GeneratorSuite):
+    stream = False
+
+    @pytest.fixture(autouse=True)
+    def server(self, ollama):
+        self.url = ollama.url
+
+    def make(self, **settings):
+        own = {"model": "llama3.2", "base_url": self.url, "stream": self.stream}
+        return OllamaGenerator({**own, **settings})
+
+
+class TestOllamaGeneratorStreaming(TestOllamaGenerator):
+    stream = True
 
 
 def ask(context, item, **settings):
@@ -170,6 +187,43 @@ def test_tool_calls_go_out_and_come_back(ollama, context, stream):
     assert sent[1] == {"role": "tool", "content": "3", "tool_name": "add"}
 
 
+def test_a_result_is_that_of_the_tool_whose_call_it_names(ollama):
+    calls = [
+        {"id": f"call_{n}", "type": "function", "function": {"name": name, "arguments": "{}"}}
+        for n, name in enumerate(["sun", "rain"])
+    ]
+    messages = [
+        {"role": "user", "content": "How is the weather?", "name": "ada"},
+        {"role": "assistant", "content": None, "tool_calls": calls},
+        {"role": "tool", "content": "wet", "tool_call_id": "call_1"},
+        {"role": "tool", "content": "dark", "tool_call_id": "call_0"},
+    ]
+    answers = []
+    env = LocalEnvironment("tools")
+    settings = {"model": "llama3.2", "base_url": ollama.url}
+    env.from_collection([{"messages": messages}]).map("OllamaGenerator", settings).sink(
+        answers.append
+    )
+    env.submit().wait(60)
+    assert answers[0].query.text == "How is the weather?"
+    sent = ollama.requests[0][1]["messages"]
+    assert [m.get("tool_name") for m in sent] == [None, None, "rain", "sun"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("think", [True, False, "high", None])
+def test_thoughts_are_asked_for_and_left_out(ollama, think, stream):
+    ollama.message = {"content": "Blue.", "thinking": "Perhaps green?"}
+    answers = []
+    env = LocalEnvironment("thoughts")
+    settings = {"model": "gpt-oss", "base_url": ollama.url, "think": think, "stream": stream}
+    env.from_collection(["Which colour?"]).map("OllamaGenerator", settings).sink(answers.append)
+    env.submit().wait(60)
+    assert answers[0].text == "Blue."
+    assert ollama.requests[0][1].get("think") == think
+    assert ("think" in ollama.requests[0][1]) == (think is not None)
+
+
 @pytest.mark.parametrize(
     ("fault", "stream"), [(500, False), (503, True), ("garbage", False), ("cut", True)]
 )
@@ -212,3 +266,5 @@ def test_the_host_comes_from_the_environment_and_no_other_key_is_sent(ollama, co
 def test_the_model_must_be_named():
     with pytest.raises(ConfigError, match="model is missing"):
         OllamaGenerator({})
+    with pytest.raises(ConfigError, match="think: must be a bool, one of 'low'"):
+        OllamaGenerator({"model": "m", "think": "much"})

@@ -10,9 +10,16 @@ from pathlib import Path
 import pytest
 
 from sage.api import LocalEnvironment
-from sage.common.errors import ConfigError, ModelError, ServiceError, UnreachableError
+from sage.common.errors import (
+    ConfigError,
+    ModelError,
+    ServiceError,
+    TaskFailedError,
+    UnreachableError,
+)
 from sage.lib.rag.generator import OpenAIGenerator, VLLMGenerator
 from sage.lib.rag.generator.vllm_server import VLLMNotInstalledError
+from sage.lib.testing.generators import GeneratorSuite
 
 PROGRAM = """\
 #!{python}
@@ -41,6 +48,15 @@ def vllm(tmp_path, monkeypatch):
     return tmp_path
 
 
+class TestVLLMGenerator(GeneratorSuite):
+    @pytest.fixture(autouse=True)
+    def program(self, vllm):
+        self.folder = vllm
+
+    def make(self, **settings):
+        return VLLMGenerator({"model_path": "/models/llama-7b", **settings})
+
+
 def started(folder):
     return {int(path.name.partition("-")[2]): path.read_text() for path in folder.glob("started-*")}
 
@@ -59,6 +75,8 @@ def test_the_keys_of_the_seed_start_a_server_and_end_it(vllm, operator):
     env = LocalEnvironment("vllm")
     stream = env.from_collection(["one", "two"])
     settings = {"model_path": "/models/llama-7b", "gpu_memory_utilization": 0.9}
+    if operator is VLLMGenerator:
+        settings["tensor_parallel_size"] = 2
     stream.map(operator, settings).sink(answers.append)
     env.submit().wait(60)
     # The stand-in answers with the model that was asked for: the one it says it serves.
@@ -68,6 +86,31 @@ def test_the_keys_of_the_seed_start_a_server_and_end_it(vllm, operator):
         r'"/models/llama-7b", "--host", "127\.0\.0\.1", .*"--gpu-memory-utilization", "0\.9"',
         arguments,
     )
+    assert ('"--tensor-parallel-size", "2"' in arguments) == (operator is VLLMGenerator)
+    assert not alive(pid)
+
+
+def test_a_server_that_does_not_get_ready_is_ended_in_time(vllm):
+    program = vllm / "bin" / "vllm"
+    program.write_text(f"#!/bin/sh\necho > {vllm}/started-$$\necho loading weights\nsleep 600\n")
+    env = LocalEnvironment("vllm")
+    settings = {"model_path": "m", "startup_timeout": 1}
+    env.from_collection(["one"]).map(VLLMGenerator, settings).sink(print)
+    with pytest.raises(TaskFailedError, match=r"within 1 s \(raise startup_timeout.*weights"):
+        env.submit().wait(60)
+    (pid,) = started(vllm)
+    assert not alive(pid)
+
+
+def test_a_server_is_ended_when_the_step_cannot_be_opened(vllm, monkeypatch):
+    monkeypatch.setenv("SAGE_HOME", str(vllm))
+    (vllm / "config").mkdir()
+    (vllm / "config" / "prices.yaml").write_text("no: prices")
+    env = LocalEnvironment("vllm")
+    env.from_collection(["one"]).map(VLLMGenerator, {"model_path": "m"}).sink(print)
+    with pytest.raises(TaskFailedError, match=r"prices\.yaml"):
+        env.submit().wait(60)
+    (pid,) = started(vllm)
     assert not alive(pid)
 
 

@@ -128,7 +128,7 @@ class OllamaClient(OpenAIClient):
         return orjson.dumps(
             {
                 "model": model,
-                "messages": [_message(message) for message in messages],
+                "messages": _messages(messages),
                 "stream": stream,
                 **given,
             }
@@ -164,22 +164,29 @@ def _finish(reply: ChatReply, data: Mapping[str, Any], calls: Sequence[Any]) -> 
     reply.output_tokens = data.get("eval_count")
 
 
-def _message(message: Mapping[str, Any]) -> dict[str, Any]:
-    result: dict[str, Any] = {"role": message["role"], "content": message.get("content") or ""}
-    if message.get("name"):
-        result["tool_name"] = message["name"]
-    calls = message.get("tool_calls")
-    if calls:
-        result["tool_calls"] = [
-            {
-                "function": {
-                    "name": call["function"]["name"],
-                    "arguments": _arguments(call["function"].get("arguments")),
+def _messages(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    names: dict[str, str] = {}
+    for message in messages:
+        result: dict[str, Any] = {"role": message["role"], "content": message.get("content") or ""}
+        calls = message.get("tool_calls") or ()
+        names |= {call.get("id") or "": call["function"]["name"] for call in calls}
+        if calls:
+            result["tool_calls"] = [
+                {
+                    "function": {
+                        "name": call["function"]["name"],
+                        "arguments": _arguments(call["function"].get("arguments")),
+                    }
                 }
-            }
-            for call in calls
-        ]
-    return result
+                for call in calls
+            ]
+        if message["role"] == "tool":
+            # Ollama knows no ids of calls: a result belongs to the tool of this name.
+            name = message.get("name") or names.get(message.get("tool_call_id") or "")
+            result |= {"tool_name": name} if name else {}
+        found.append(result)
+    return found
 
 
 def _arguments(text: Any) -> Any:

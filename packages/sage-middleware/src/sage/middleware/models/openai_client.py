@@ -53,7 +53,7 @@ class OpenAIClient:
             need none.
         timeout: Seconds for one attempt, in whole.
         connect_timeout: Seconds to connect.
-        idle_timeout: Seconds between two chunks of a stream.
+        idle_timeout: Seconds to the first chunk of a stream, and between two.
         deadline: Seconds for all attempts and the waits between them; ``None``: no bound but the
             retries.
         retry: See ``RetryRule``.
@@ -257,7 +257,7 @@ class OpenAIClient:
                     raise self._http_error(response, content)
                 return content
         except TimeoutError as error:
-            raise self._broken("timeout", f"no answer within {self._plain.total} s") from error
+            raise self._broken("timeout", _time_over(error, self._plain)) from error
         except (aiohttp.ClientError, OSError) as error:
             raise self._broken("connection", _reason(error)) from error
 
@@ -295,11 +295,7 @@ class OpenAIClient:
                     if reader.done:
                         break
         except TimeoutError as error:
-            raise self._broken(
-                "timeout",
-                f"the stream stalled for {self._streaming.sock_read} s or took longer than "
-                f"{self._streaming.total} s",
-            ) from error
+            raise self._broken("timeout", _time_over(error, self._streaming)) from error
         except (aiohttp.ClientError, OSError) as error:
             raise self._broken("connection", _reason(error)) from error
         except ValueError as error:
@@ -389,6 +385,14 @@ def _proxy_for(scheme: str, host: str) -> str | None:
     if urllib.request.proxy_bypass(host):
         return None
     return urllib.request.getproxies().get(scheme)
+
+
+def _time_over(error: TimeoutError, limits: aiohttp.ClientTimeout) -> str:
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return f"no connection within {limits.sock_connect:g} s (connect_timeout)"
+    if isinstance(error, aiohttp.SocketTimeoutError):
+        return f"the stream stalled for {limits.sock_read:g} s (idle_timeout)"
+    return f"no whole answer within {limits.total:g} s (timeout)"
 
 
 def _reason(error: BaseException) -> str:

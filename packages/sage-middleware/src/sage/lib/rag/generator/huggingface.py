@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from sage.common.errors import ConfigError, MissingExtraError
-from sage.lib.adapt import as_prompt
+from sage.lib.adapt import as_prompt, message_dict
 from sage.lib.contracts import GenerationFunction, PromptLike
 from sage.lib.errors import ItemError
-from sage.lib.rag.generator.remote import wire_message
 from sage.lib.types import Answer, Prompt, Usage
 
 if TYPE_CHECKING:
@@ -170,7 +169,7 @@ class HuggingFaceGenerator(GenerationFunction):
         tokenizer = self._tokenizer
         if tokenizer.chat_template:
             text = tokenizer.apply_chat_template(
-                [wire_message(message) for message in prompt.messages],
+                [message_dict(message) for message in prompt.messages],
                 tokenize=False,
                 add_generation_prompt=True,
             )

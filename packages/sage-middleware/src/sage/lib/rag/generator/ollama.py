@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
@@ -24,7 +24,9 @@ class OllamaConfig(RemoteConfig):
             Ollama without a word.
         top_k: Sample from this many tokens.
         keep_alive: How long the model stays loaded, such as ``10m``; a negative number: forever.
-        think: Whether a reasoning model thinks first; default: the model's.
+        think: Whether a reasoning model thinks first, or how much where the model has levels
+            (``low``, ``medium``, ``high``); default: the model's. What it thought is no part of
+            the answer.
         format: ``json``, or a JSON schema of the answer.
         options: Further options of the model, as Ollama names them.
     """
@@ -34,7 +36,7 @@ class OllamaConfig(RemoteConfig):
     )
     top_k: int | None = None
     keep_alive: Any = None
-    think: bool | None = None
+    think: bool | Literal["low", "medium", "high"] | None = None
     format: Any = None
     options: dict[str, Any] = attrs.field(factory=dict)
 

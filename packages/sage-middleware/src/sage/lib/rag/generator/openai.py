@@ -57,6 +57,7 @@ class OpenAIGenerator(RemoteGenerator):
     """
 
     Config = OpenAIConfig
+    _base_url: str | None
     _server: VLLMServer | None = None
 
     def __init__(self, config: Any = None, **overrides: Any) -> None:
@@ -65,7 +66,6 @@ class OpenAIGenerator(RemoteGenerator):
         if not settings.model and not settings.model_path:
             self._without_model()
         self._model = settings.model or settings.model_path or ""
-        self._base_url = settings.base_url
 
     def _without_model(self) -> None:
         raise ConfigError(
@@ -99,15 +99,24 @@ class OpenAIGenerator(RemoteGenerator):
             VLLMNotInstalledError: vLLM is to be started and is not installed.
             ServiceError: vLLM ended or did not get ready in time.
         """
+        self._base_url = self.config.base_url
         if self.config.model_path is not None:
             self._start_server(ctx)
-        super().open(ctx)
+        try:
+            super().open(ctx)
+        except BaseException:
+            self._release_server()  # close() is not called after an open() that failed
+            raise
 
     def close(self) -> None:
         """Close the connections; end the vLLM server when no other step uses it."""
         super().close()
+        self._release_server()
+
+    def _release_server(self) -> None:
         if self._server is not None:
             self._server.release()
+            self._server = None
 
     def _start_server(self, ctx: RuntimeContext) -> None:
         from sage.lib.rag.generator.vllm_server import VLLMOptions, vllm_server  # noqa: PLC0415

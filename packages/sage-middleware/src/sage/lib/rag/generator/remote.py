@@ -12,11 +12,11 @@ import attrs
 
 from sage.common.config import Secret
 from sage.common.errors import ConfigError, ModelError
-from sage.lib.adapt import as_prompt
+from sage.lib.adapt import as_prompt, message_dict
 from sage.lib.contracts import GenerationFunction, PromptLike
 from sage.lib.rag.generator.structured import read_output, schema_of
 from sage.lib.streaming import Telling
-from sage.lib.types import Answer, ChatMessage, Prompt, ToolCall, Usage
+from sage.lib.types import Answer, Prompt, ToolCall, Usage
 from sage.middleware.models.calls import call_chat, cost_of
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class RemoteConfig:
         headers: Further HTTP headers.
         timeout: Seconds for one attempt.
         connect_timeout: Seconds to connect.
-        idle_timeout: Seconds between two chunks of a stream.
+        idle_timeout: Seconds to the first chunk of a stream, and between two.
         deadline: Seconds for all attempts of one call together.
         max_retries: Attempts after the first.
         prices: USD per million tokens, ``{model: {"input": .., "output": .., "cached": ..}}``,
@@ -141,7 +141,7 @@ class RemoteGenerator(GenerationFunction):
             ItemError: The item is no prompt.
         """
         prompt = as_prompt(item)
-        messages = [wire_message(message) for message in prompt.messages]
+        messages = [message_dict(message) for message in prompt.messages]
         if self._stream and self._schema is None:
             with Telling(self._ctx.job_id, prompt.query, self.config.on_token) as tell:
                 reply = await self._ask(messages, tell, tell.retract)
@@ -246,22 +246,3 @@ def _both(first: Usage, second: Usage) -> Usage:
         output_tokens=_sum(first.output_tokens, second.output_tokens),
         cached_tokens=_sum(first.cached_tokens, second.cached_tokens),
     )
-
-
-def wire_message(message: ChatMessage) -> dict[str, Any]:
-    """A message as the chat completions API takes it."""
-    result: dict[str, Any] = {"role": message.role, "content": message.content}
-    if message.name is not None:
-        result["name"] = message.name
-    if message.tool_call_id is not None:
-        result["tool_call_id"] = message.tool_call_id
-    if message.tool_calls:
-        result["tool_calls"] = [
-            {
-                "id": call.id,
-                "type": "function",
-                "function": {"name": call.name, "arguments": call.arguments},
-            }
-            for call in message.tool_calls
-        ]
-    return result
