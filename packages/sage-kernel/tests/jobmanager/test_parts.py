@@ -452,12 +452,16 @@ def test_a_process_is_known_by_its_start_time() -> None:
 def test_settings_come_from_files_and_name_what_is_wrong(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "sage.yaml").write_text(
-        "jobmanager: {address: 'localhost:1', max_jobs: 2, data_dir: data, token: 'env:T'}\n"
-    )
+    (tmp_path / "sage.yaml").write_text("jobmanager: {max_jobs: 2, data_dir: data}\n")
     made = jobmanager_settings({"port": 5, "host": None})
     assert (made.max_jobs, made.port, made.host) == (2, 5, "127.0.0.1")
     assert made.data_dir == tmp_path / "data"
-    for wrong in ({"max_jobs": 0}, {"port": "no"}, {"maxjobs": 3}, {"metrics_interval": 0}):
+    for wrong in (
+        {"address": "localhost:1"},
+        {"max_jobs": 0},
+        {"port": "no"},
+        {"maxjobs": 3},
+        {"metrics_interval": 0},
+    ):
         with pytest.raises(ConfigError, match=next(iter(wrong))):
             jobmanager_settings(wrong)
