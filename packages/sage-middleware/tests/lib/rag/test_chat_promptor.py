@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sage.api import LocalEnvironment
-from sage.common.errors import ConfigError
+from sage.common.errors import ConfigError, JobFailedError
 from sage.lib.errors import ItemError
 from sage.lib.memory import SessionMemory
 from sage.lib.rag.generator import OpenAIGenerator
@@ -162,3 +162,49 @@ def test_a_missing_service_is_named():
     stream.map(ChatPromptor, {"service": "memory_service", "session": "s"}).sink(print)
     with pytest.raises(Exception, match="set_memory"):
         env.submit().wait(60)
+
+
+def prompts(settings, *items, memory=None):
+    made = []
+    env = LocalEnvironment("chat")
+    if memory is not None:
+        env.set_memory({"data_dir": str(memory)})
+    env.from_collection(list(items)).map("ChatPromptor", settings).sink(made.append)
+    env.submit().wait(60)
+    return made
+
+
+def test_the_history_is_where_its_field_says():
+    item = {"question": "Why?", "said": HISTORY[:2], "history": HISTORY[2:]}
+    (prompt,) = prompts({"history_field": "said"}, item)
+    assert [text for _, text in said(prompt)] == ["one one", "two two", "Why?"]
+    (prompt,) = prompts({"history_field": "nothing"}, item)
+    assert said(prompt) == [("user", "Why?")]
+    with pytest.raises(JobFailedError, match="'said' must be a list of messages"):
+        prompts({"history_field": "said"}, {"question": "Why?", "said": "one one"})
+
+
+def test_a_message_costs_what_is_set():
+    # The question has 2 tokens, a pair of turns 4, besides what a message costs.
+    for cost, turns in ((0, 4), (1, 2), (2, 0)):
+        settings = {"max_tokens": 11, "message_tokens": cost}
+        (prompt,) = prompts(settings, {"question": "Why?", "history": HISTORY})
+        assert len(prompt.messages) == turns + 1
+    (prompt,) = prompts({"max_tokens": 2, "message_tokens": 0}, "Why?")
+    with pytest.raises(JobFailedError, match="have 3 tokens, more than max_tokens=2"):
+        prompts({"max_tokens": 2, "message_tokens": 1}, "Why?")
+
+
+def test_the_session_is_named_by_its_field(tmp_path):
+    service = MemoryService({"data_dir": str(tmp_path)})
+    for session in ("a", "b"):
+        service.add_turn(session, "user", f"said in {session}")
+    service.close()
+    settings = {"service": "memory_service", "session_field": "room"}
+    asked = [{"question": "Why?", "room": room, "session": "a"} for room in ("b", "a")]
+    found = prompts(settings, *asked, memory=tmp_path)
+    assert [said(prompt)[0] for prompt in found] == [("user", "said in b"), ("user", "said in a")]
+    with pytest.raises(JobFailedError, match="has no session: expected the metadata field 'room'"):
+        prompts(settings, {"question": "Why?", "session": "a"}, memory=tmp_path)
+    (prompt,) = prompts({**settings, "session": "a"}, asked[0], memory=tmp_path)
+    assert said(prompt)[0] == ("user", "said in a")

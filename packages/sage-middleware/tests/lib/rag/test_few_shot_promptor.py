@@ -134,3 +134,31 @@ def test_a_missing_collection_is_named(tmp_path):
     env.from_collection(["Who?"]).map(FewShotPromptor, {"collection": "shots"}).sink(print)
     with pytest.raises(JobFailedError, match="shots"):
         env.submit().wait(60)
+
+
+def test_fields_and_templates_have_the_names_that_are_set():
+    made = []
+    env = LocalEnvironment("shots")
+    settings = {
+        "select": "item",
+        "examples_field": "shots",
+        "template": "{context} | {query}",
+        "bare_template": "Ask: {question}",
+    }
+    asked = {"question": "Who?", "shots": SHOTS[1:], "examples": SHOTS[:1]}
+    items = [asked, {**asked, "passages": ["He."]}, {"question": "Who?", "shots": 3}]
+    env.from_collection(items).map("FewShotPromptor", settings, on_error="skip").sink(made.append)
+    env.submit().wait(60)
+    shown = [
+        ("user", "Ask: How tall is the Eiffel tower?"),
+        ("assistant", "330 m"),
+        ("user", "Paris, Seine. | Which river crosses Paris?"),
+        ("assistant", "The Seine"),
+    ]
+    assert [said(prompt) for prompt in made] == [
+        [*shown, ("user", "Ask: Who?")],
+        [*shown, ("user", "He. | Who?")],
+    ]
+    other = FewShotPromptor({**settings, "bare_template": "Q: {query}"})
+    other.open(None)
+    assert other.execute(asked).version != made[0].version

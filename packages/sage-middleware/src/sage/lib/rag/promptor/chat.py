@@ -11,7 +11,7 @@ from sage.lib.contracts import PromptFunction, RetrievedLike
 from sage.lib.errors import ItemError
 from sage.lib.memory.keys import name_in, service_of
 from sage.lib.rag.promptor.budget import FittedPassages, fit_passages, fit_turns
-from sage.lib.rag.promptor.template import compile_template, values_of, version_of
+from sage.lib.rag.promptor.template import compile_template, style_of, values_of, version_of
 from sage.lib.types import ChatMessage, Prompt, Query
 from sage.middleware.tokens import get_tokenizer
 
@@ -81,7 +81,8 @@ class ChatPromptor(PromptFunction):
         super().__init__(config, **overrides)
         settings = self.config
         template = settings.template or CONTEXT_TEMPLATE
-        self._render = compile_template(template, style=settings.template_style)
+        style = style_of(template, style=settings.template_style, built_in=CONTEXT_TEMPLATE)
+        self._render = compile_template(template, style=style)
         self._tokenizer = get_tokenizer(settings.tokenizer)
         self._system = (
             ()
@@ -91,6 +92,7 @@ class ChatPromptor(PromptFunction):
         self._version = version_of(
             "chat",
             template,
+            style,
             settings.system or "",
             settings.separator,
             str(settings.numbered),

@@ -14,7 +14,7 @@ from sage.lib.errors import ItemError
 from sage.lib.memory.keys import SERVICE, service_of
 from sage.lib.rag.promptor.budget import fit_passages
 from sage.lib.rag.promptor.examples import Example, ExampleIndex, as_example, read_examples
-from sage.lib.rag.promptor.template import compile_template, values_of, version_of
+from sage.lib.rag.promptor.template import compile_template, style_of, values_of, version_of
 from sage.lib.types import ChatMessage, Prompt, Query
 from sage.middleware.tokens import get_tokenizer
 
@@ -114,9 +114,15 @@ class FewShotPromptor(PromptFunction):
                 "FewShotPromptor: collection cannot be combined with examples, examples_file or "
                 "select: item; choose one"
             )
-        style = settings.template_style
-        self._render = compile_template(settings.template, style=style)
-        self._bare = compile_template(settings.bare_template, style=style)
+        self._styles = [
+            style_of(text, style=settings.template_style, built_in=own)
+            for text, own in (
+                (settings.template, CONTEXT_TEMPLATE),
+                (settings.bare_template, BARE_TEMPLATE),
+            )
+        ]
+        self._render = compile_template(settings.template, style=self._styles[0])
+        self._bare = compile_template(settings.bare_template, style=self._styles[1])
         self._tokenizer = get_tokenizer(settings.tokenizer)
 
     def open(self, ctx: RuntimeContext) -> None:
@@ -241,6 +247,7 @@ class FewShotPromptor(PromptFunction):
             "few-shot",
             settings.template,
             settings.bare_template,
+            *self._styles,
             settings.system or "",
             settings.style,
             settings.separator,

@@ -9,7 +9,7 @@ import attrs
 from sage.lib.adapt import as_retrieved
 from sage.lib.contracts import PromptFunction, RetrievedLike
 from sage.lib.rag.promptor.budget import fit_passages
-from sage.lib.rag.promptor.template import compile_template, values_of, version_of
+from sage.lib.rag.promptor.template import compile_template, style_of, values_of, version_of
 from sage.lib.types import ChatMessage, Prompt
 from sage.middleware.tokens import get_tokenizer
 
@@ -59,7 +59,10 @@ class QAPromptor(PromptFunction):
     def __init__(self, config: Any = None, **overrides: Any) -> None:
         super().__init__(config, **overrides)
         settings = self.config
-        self._render = compile_template(settings.template, style=settings.template_style)
+        style = style_of(
+            settings.template, style=settings.template_style, built_in=DEFAULT_TEMPLATE
+        )
+        self._render = compile_template(settings.template, style=style)
         self._tokenizer = get_tokenizer(settings.tokenizer)
         self._system = (
             ()
@@ -68,6 +71,7 @@ class QAPromptor(PromptFunction):
         )
         self._version = version_of(
             settings.template,
+            style,
             settings.system or "",
             settings.separator,
             str(settings.numbered),

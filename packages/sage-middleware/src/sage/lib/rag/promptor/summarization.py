@@ -11,7 +11,7 @@ from sage.lib.adapt import as_document, as_retrieved
 from sage.lib.contracts import PromptFunction, RetrievedLike
 from sage.lib.errors import ItemError
 from sage.lib.rag.promptor.budget import fit_passages
-from sage.lib.rag.promptor.template import compile_template, version_of
+from sage.lib.rag.promptor.template import compile_template, style_of, version_of
 from sage.lib.types import ChatMessage, Document, Prompt, Query
 from sage.middleware.tokens import get_tokenizer
 
@@ -70,9 +70,10 @@ class SummarizationPromptor(PromptFunction):
     def __init__(self, config: Any = None, **overrides: Any) -> None:
         super().__init__(config, **overrides)
         settings = self.config
+        style = style_of(settings.template, style=settings.template_style, built_in=TEMPLATE)
         self._render = compile_template(
             settings.template,
-            style=settings.template_style,
+            style=style,
             names=NAMES,
             variables=("passages", "metadata"),
             required=("text", "context"),
@@ -81,6 +82,7 @@ class SummarizationPromptor(PromptFunction):
         self._version = version_of(
             "summarization",
             settings.template,
+            style,
             settings.system or "",
             settings.separator,
             settings.keep,

@@ -50,11 +50,27 @@ def compile_template(
     Raises:
         ConfigError: Unknown placeholder, none of the required ones, or a Jinja2 syntax error.
     """
-    if style not in ("auto", "braces", "jinja2"):
-        raise ConfigError(f"template_style must be auto, braces or jinja2, got {style!r}")
-    if style == "jinja2" or (style == "auto" and _JINJA.search(text)):
+    if style_of(text, style=style) == "jinja2":
         return _jinja(text, (*names, *variables), required)
     return _braces(text, names, required)
+
+
+def style_of(text: str, *, style: str, built_in: str | None = None) -> str:
+    """``braces`` or ``jinja2``: how a template is read.
+
+    Args:
+        text: The template.
+        style: As for ``compile_template``.
+        built_in: The operator's own template, whose style is its own whatever that of the user's.
+
+    Raises:
+        ConfigError: There is no such style.
+    """
+    if style not in ("auto", "braces", "jinja2"):
+        raise ConfigError(f"template_style must be auto, braces or jinja2, got {style!r}")
+    if style == "auto" or text == built_in:
+        return "jinja2" if _JINJA.search(text) else "braces"
+    return style
 
 
 def values_of(query: Query, fitted: FittedPassages, separator: str) -> dict[str, Any]:
