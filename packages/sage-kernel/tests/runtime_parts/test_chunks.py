@@ -90,3 +90,48 @@ def test_the_failing_item_is_named():
     failing.map(lambda x: 1 / (x - 15_050)).sink(lambda x: None)
     with pytest.raises(Exception, match="numbers:3000"):
         env.submit().wait()
+
+
+class Resets:
+    """Starts anew whenever somebody asks for its iterator."""
+
+    def __iter__(self):
+        self.at = 0
+        return self
+
+    def __next__(self):
+        self.at += 1
+        if self.at > 100:
+            raise StopIteration
+        return self.at
+
+
+class Raw:
+    """Gives an iterator that is no iterable."""
+
+    def __iter__(self):
+        made = Resets()
+        made.at = 0
+        return Next(made.__next__)
+
+
+class Next:
+    def __init__(self, step):
+        self.step = step
+
+    def __next__(self):
+        return self.step()
+
+
+@pytest.mark.parametrize("source", [Resets, Raw])
+def test_an_iterator_of_the_user_is_asked_for_once(source):
+    env = LocalEnvironment("resets")
+    seen = []
+
+    def step(x):
+        seen.append(x)
+        return len(seen) > 100 and env.stop()
+
+    env.from_source(source()).map(step).sink(lambda x: None)
+    env.submit().wait()
+    assert seen == list(range(1, 101))

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from itertools import chain
+from types import WrapperDescriptorType
 from typing import Any
 
 _numbers: list[int] = []
@@ -54,13 +56,14 @@ class CountedItems:
     """Numbers the items of any iterator, so that counting them costs no step of its own.
 
     Attributes:
-        items: The iterator.
+        items: The iterator; ``iter`` of it does not start it anew.
     """
 
     __slots__ = ("_numbers", "_stopped", "items")
 
     def __init__(self, items: Iterator[Any]) -> None:
-        self.items = items
+        own = isinstance(getattr(type(items), "__iter__", None), WrapperDescriptorType)
+        self.items = items if own else chain(Begun(items))
         self._stopped = False
         self._numbers = iter(_numbers[:0])
 
@@ -75,6 +78,21 @@ class CountedItems:
         """Pull nothing more. Called by any thread."""
         self._stopped = True
         _exhaust(self._numbers)
+
+
+class Begun:
+    """``iter`` of it is the iterator as it is.
+
+    A class may reset itself in ``__iter__``, as many a textbook's does, or have no such method.
+    """
+
+    __slots__ = ("_items",)
+
+    def __init__(self, items: Iterator[Any]) -> None:
+        self._items = items
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._items
 
 
 def _first_numbers(most: int) -> list[int]:

@@ -19,7 +19,7 @@ from sage.kernel.graph.model import Node
 from sage.kernel.operators.emit import DROPPED
 from sage.kernel.runtime.binding import Functions
 from sage.kernel.runtime.channel import ChannelAborted
-from sage.kernel.runtime.chunks import CountedItems, RangeItems
+from sage.kernel.runtime.chunks import Begun, CountedItems, RangeItems
 from sage.kernel.runtime.failure import SKIP, TaskAbort, task_failed
 from sage.kernel.runtime.gate import BARRIER, LOOPED, TIMER
 from sage.kernel.runtime.iterating import iterate
@@ -31,12 +31,14 @@ if TYPE_CHECKING:
     from sage.kernel.compiler.inline import Inlined
     from sage.kernel.runtime.snapshots import Saved, SavedSource
 
-LONGEST = 16_384
+LONGEST = 4096
 """Most records per call of the generated function."""
-QUICK = 0.004
+QUICK = 0.001
 """Seconds of a call below which the next may take twice as many records."""
-SLOW = 0.016
+SLOW = 0.004
 """Seconds of a call from which on the next takes fewer."""
+ALONE = 4
+"""How much more a source does per call when it feeds no other thread, which would wait for it."""
 PROFILE_EVERY = 64
 """One of this many calls runs the variant that times each step."""
 SLOW_RECORD = 2e-5
@@ -61,6 +63,7 @@ class SyncTask(Task):
     def prepare(self) -> None:
         super().prepare()
         self._most = 1
+        self._scale = ALONE if self.segment.source is not None and not self.outputs else 1
         self._chunks: RangeItems | CountedItems | None = None
         self._plain_iterator = False
         self._calls = 0
@@ -261,11 +264,12 @@ class SyncTask(Task):
 
     def _adapt(self, count: int, seconds: float) -> None:
         self._records += count
-        if seconds < QUICK:
-            if count >= self._most and self._most < LONGEST:
+        quick = QUICK * self._scale
+        if seconds < quick:
+            if count >= self._most and self._most < LONGEST * self._scale:
                 self._most *= 2
-        elif seconds > SLOW and self._most > 1:
-            self._most = max(1, int(self._most * QUICK * 2 / seconds))
+        elif seconds > SLOW * self._scale and self._most > 1:
+            self._most = max(1, int(self._most * quick * 2 / seconds))
         self._timed = seconds > SLOW_RECORD * count
 
     # ------------------------------------------------------------------ checkpoints
@@ -287,7 +291,7 @@ class SyncTask(Task):
         if isinstance(iterator, RangeItems):
             iterator.take(origin.count)
         else:
-            next(islice(iterator, origin.count, origin.count), None)
+            next(islice(Begun(iterator), origin.count, origin.count), None)
         return iterator
 
     def source_offset(self, node: Node) -> Any:
