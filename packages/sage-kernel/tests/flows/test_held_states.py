@@ -8,7 +8,7 @@ from sage.api import LocalEnvironment, MapFunction, RetryPolicy, SinkFunction
 from sage.kernel.runtime import sync_task
 from sage.kernel.state.memory import HeldValueState
 
-ACTIONS = [(n % 5, n // 5 % 9) for n in range(360)]
+ACTIONS = [(n % 5, n // 5 * 7 % 11) for n in range(660)]
 
 
 class Step(MapFunction):
@@ -46,6 +46,15 @@ class Step(MapFunction):
             if self.calls % 2:
                 raise ValueError(action)
             return entries
+        if action == 7:
+            before = self.sum.value
+            self.sum.clear()
+            self.sum.value = before
+        if action == 8:
+            before, self.last.value = self.last.value, item
+            keys = sorted(self.last.keys())
+            self.last.value = before
+            return keys, self.sum.value
         if action == 5:
             self.sum.clear()
             raise ValueError(action)

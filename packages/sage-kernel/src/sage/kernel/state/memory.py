@@ -112,35 +112,44 @@ class HeldValueState(MemoryValueState):
 
     def write_back(self) -> None:
         """Store what the step has assigned."""
-        held, key = self.held, self._ctx.key
+        if self._is_new():
+            self._store(self.data)
+
+    def _is_new(self) -> bool:
         try:
-            if held is self.data.get(key, self._default):
-                return
+            return self.held is not self.data.get(self._ctx.key, self._default)
         except Exception:  # noqa: BLE001 - a key that cannot be hashed has no state
-            return
-        if held is self._default:
-            del self.data[key]
+            return False
+
+    def _store(self, data: dict[Any, Any]) -> None:
+        if self.held is self._default:
+            del data[self._ctx.key]
         else:
-            self.data[key] = held
+            data[self._ctx.key] = self.held
 
     def let_go(self) -> None:
         """Hold nothing that belongs to a key."""
         self.held = self._default
 
     def clear(self) -> None:
-        """Forget the value of the current key."""
+        """Forget the value of the current key; stored after the call, as any other value."""
         self.let_go()
-        super().clear()
 
     def keys(self) -> Iterator[Any]:
         """Keys that have state."""
-        self.write_back()
-        return super().keys()
+        return iter(self._seen())
 
     def entries(self) -> Entries:
         """Every key and its value, for a snapshot."""
-        self.write_back()
-        return super().entries()
+        return self._seen().items()
+
+    def _seen(self) -> dict[Any, Any]:
+        """``data`` with what the step assigned: the code stores only what differs from before."""
+        if not self._is_new():
+            return self.data
+        seen = self.data.copy()
+        self._store(seen)
+        return seen
 
     def load(self, entries: Entries) -> None:
         """Replace the state by the entries of a snapshot."""
