@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -302,4 +303,97 @@ def test_a_failed_write_fails_every_caller(path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     with pytest.raises(LedgerError, match="takes no more calls"):
         ledger.add("calls", [(row("c"), ())])
+    ledger.close()
+
+
+def test_a_failed_write_that_nobody_waits_for_fails_the_next_to_ask(path: Path) -> None:
+    ledger = Ledger.open(path)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1, before[1]))
+    try:
+        ledger.add("outputs", [((1, "a", 0, "ok", 0.0, None), ())])
+        while ledger.waiting() or ledger.taken:
+            pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with pytest.raises(LedgerError, match="cannot be written"):
+        ledger.drain()
+    ledger.close()
+
+
+@pytest.mark.parametrize("missing", range(1, 30))
+def test_a_frame_that_lacks_its_end_hides_no_other(path: Path, missing: int) -> None:
+    """Not even when what comes next looks like the end it lacks."""
+    ledger, other = Ledger(path), Ledger(path)
+    journal = path.with_name("ledger.journal")
+    ledger.add_and_wait("calls", [(row("torn"), [blob(1)])])
+    os.truncate(journal, journal.stat().st_size - missing)
+    other.add_and_wait("calls", [(row("next"), [blob(2)])])
+    assert records(ledger) == ["next"]
+    other.close()
+    ledger.close()
+
+
+def test_payloads_of_a_journal_that_was_replaced_are_written_again(path: Path) -> None:
+    """The tables say that they are there."""
+    first = Ledger(path)
+    first.add_and_wait("calls", [(row("a"), [blob(1), blob(2)])])
+    first.close()
+    path.with_name("ledger.journal").write_bytes(b"another one's" * 1000)
+    later = Ledger(path)
+    later.add_and_wait("calls", [(row("b"), [blob(1)])])
+    assert later.payload(blob(1)[0]) == blob(1)[1]
+    with pytest.raises(LedgerError, match="is damaged"):
+        later.payload(blob(2)[0])
+    assert records(later) == ["a", "b"]
+    later.close()
+
+
+def test_a_loop_that_stops_before_it_kicks_stops_no_other(path: Path) -> None:
+    ledger = Ledger(path)
+    loop = asyncio.new_event_loop()
+
+    async def left() -> None:
+        waiting = asyncio.ensure_future(commit_async(ledger, "calls", [(row("left"), ())]))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        loop.stop()
+
+    task = loop.create_task(left())
+    loop.run_forever()
+    assert task.done()
+
+    async def later() -> None:
+        await asyncio.wait_for(commit_async(ledger, "calls", [(row("later"), ())]), 60)
+
+    asyncio.run(later())
+    assert records(ledger) == ["left", "later"]
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+    ledger.close()
+
+
+@pytest.mark.parametrize(
+    "bad", [{"input_tokens": 2**63}, {"input_tokens": [1]}, {"error": "\udcff"}, {"retries": 1j}]
+)
+def test_a_row_that_cannot_be_kept_fails_its_own_caller_only(path: Path, bad: Any) -> None:
+    ledger = Ledger(path)
+    values = dict(zip(INSERTS["calls"], row("bad"), strict=True)) | bad
+    with pytest.raises(LedgerError, match="cannot keep"):
+        ledger.add_and_wait("calls", [(tuple(values.values()), ())])
+    ledger.add_and_wait("calls", [(row("good"), ())])
+    assert records(ledger) == ["good"]
+    ledger.close()
+
+
+def test_names_and_numbers_of_other_classes_are_kept(path: Path) -> None:
+    class Model(StrEnum):
+        SMALL = "small"
+
+    class Count(int):
+        pass
+
+    ledger = Ledger(path)
+    ledger.add_and_wait("calls", [(row("a", model=Model.SMALL, input_tokens=Count(7)), ())])
+    assert ledger.query("SELECT model, input_tokens FROM calls") == [("small", 7)]
     ledger.close()

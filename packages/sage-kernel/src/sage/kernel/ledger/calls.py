@@ -413,7 +413,7 @@ class StepCalls:
         if usage is not None:
             info = asked.info
             cost = self.ledger.prices.cost(info.provider, info.model, usage, info.prices)
-        text = f"{type(error).__name__}: {error}"[:500]
+        text = f"{type(error).__name__}: {error}"[:500].encode(errors="backslashreplace").decode()
         retries = max(0, int(getattr(error, "attempts", 1) or 1) - 1)
         blobs: Blobs = []
         row = self._row(asked, None, usage, cost, started, latency, retries, text, None, 0, blobs)

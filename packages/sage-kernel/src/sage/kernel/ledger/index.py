@@ -48,7 +48,7 @@ def take_over(connection: sqlite3.Connection, journal: Journal) -> None:
                 tables[table] += rows
             tables["payloads"] += frame.places
             end = frame.end
-            if len(tables["calls"]) + len(tables["payloads"]) > TOGETHER:
+            if sum(map(len, tables.values())) > TOGETHER:
                 _insert(connection, tables)
         _insert(connection, tables)
         if end != start:

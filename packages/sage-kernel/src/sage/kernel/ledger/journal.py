@@ -12,12 +12,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from operator import index
 from pathlib import Path
 from struct import Struct
+from types import NoneType
 from typing import Any, Final, NamedTuple
 from zlib import crc32
 
 import msgspec
+
+from sage.kernel.ledger.errors import LedgerError
 
 Row = Sequence[Any]
 """See ``schema.INSERTS``."""
@@ -25,6 +29,8 @@ Rows = dict[str, list[Row]]
 """Rows by table."""
 Blob = tuple[bytes, bytes]
 """``(digest, payload)``."""
+Packed = dict[str, list[msgspec.Raw]]
+"""Rows by table, each from ``pack_row``."""
 
 MARK_SIZE: Final = 8
 WINDOW: Final = 2**18
@@ -32,9 +38,35 @@ WINDOW: Final = 2**18
 
 _HEADER: Final = Struct(f">{MARK_SIZE}sIII")
 """Mark of the journal, bytes of the rows, bytes of the payloads, checksum of the rows. After these
-comes the mark again."""
+comes the same again: what begins another frame ends none."""
+_KEPT: Final = frozenset((str, bytes, int, float, NoneType))
+_LARGEST: Final = 2**63 - 1
+"""SQLite's largest integer."""
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(tuple[Rows, list[tuple[bytes, int]]]).decode
+
+
+def pack_row(row: Row) -> msgspec.Raw:
+    """A row as the journal has it.
+
+    Raises:
+        LedgerError: A value is none that a table can keep.
+    """
+    try:
+        if not _KEPT.issuperset(map(type, row)):
+            row = [value if type(value) in _KEPT else _plain(value) for value in row]
+        if any(type(value) is int and abs(value) > _LARGEST for value in row):
+            raise OverflowError("an integer has more than 63 bits")
+        return msgspec.Raw(_encode(row))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise LedgerError(f"the ledger cannot keep {row!r:.500}: {error}") from error
+
+
+def _plain(value: Any) -> Any:
+    """An enum, or a number of numpy's."""
+    if isinstance(value, str):
+        return str.__str__(value)
+    return float(value) if isinstance(value, float) else index(value)
 
 
 class Frame(NamedTuple):
@@ -70,7 +102,7 @@ class Journal:
         """Bytes in the file."""
         return os.fstat(self._file).st_size
 
-    def append(self, rows: Rows, blobs: Sequence[Blob]) -> None:
+    def append(self, rows: Packed, blobs: Sequence[Blob]) -> None:
         """Commit a group: it survives the death of the process when this returns.
 
         Raises:
@@ -79,7 +111,7 @@ class Journal:
         meta = _encode((rows, [(digest, len(data)) for digest, data in blobs]))
         payloads = [data for _, data in blobs]  # which their digests check
         header = _HEADER.pack(self._mark, len(meta), sum(map(len, payloads)), crc32(meta))
-        frame = b"".join([header, meta, *payloads, self._mark])
+        frame = b"".join([header, meta, *payloads, header])
         written = os.write(self._file, frame)
         if written != len(frame):
             raise OSError(f"only {written} of {len(frame)} bytes could be written")
@@ -108,13 +140,14 @@ class Journal:
             return window[offset - at : offset - at + count]
 
         while start + _HEADER.size <= size:
-            mark, meta_size, data_size, checksum = _HEADER.unpack(look(start, _HEADER.size))
+            header = look(start, _HEADER.size)
+            mark, meta_size, data_size, checksum = _HEADER.unpack(header)
             body = start + _HEADER.size
             last = body + meta_size + data_size
             if (
                 mark != self._mark
-                or last + MARK_SIZE > size
-                or look(last, MARK_SIZE) != mark
+                or last + _HEADER.size > size
+                or look(last, _HEADER.size) != header
                 or crc32(meta := look(body, meta_size)) != checksum
             ):
                 found = self._next_mark(start + 1, size)
@@ -127,7 +160,7 @@ class Journal:
             for digest, length in sizes:
                 places.append((digest, place, length))
                 place += length
-            start = last + MARK_SIZE
+            start = last + _HEADER.size
             yield Frame(rows, places, start)
 
     def _next_mark(self, start: int, size: int) -> int | None:

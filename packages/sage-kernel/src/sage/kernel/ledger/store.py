@@ -10,7 +10,7 @@ import logging
 import os
 import sqlite3
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
@@ -96,7 +96,9 @@ class Ledger(GroupWriter):
             if self.users > 0:
                 return
             _open.pop(self.path, None)
-        self.finish()
+        lost = self.finish()
+        if lost is not None:
+            _logger.warning("%s; what nobody waited for is lost", lost)
         try:
             self.catch_up()
         except LedgerError as error:
@@ -123,7 +125,7 @@ class Ledger(GroupWriter):
             self._behind = 0
             try:
                 index.take_over(self._tables, self._journal)
-            except sqlite3.Error as error:
+            except (sqlite3.Error, OSError) as error:
                 raise LedgerError(
                     f"the ledger {str(self.path)!r} cannot be brought up to date: {error}"
                 ) from error
@@ -137,16 +139,18 @@ class Ledger(GroupWriter):
             except LedgerError as error:  # the journal has it, and whoever asks will be told
                 _logger.warning("%s", error)
 
-    def stored(self, digests: Collection[bytes]) -> set[bytes]:
+    def stored(self, blobs: Mapping[bytes, bytes]) -> set[bytes]:
         if not self._others and len(self._known) <= KNOWN:
             return set()
         self._others = True
         found: set[bytes] = set()
-        rest = iter(digests)
+        rest = iter(blobs)
         while part := list(islice(rest, index.MOST_ROWS)):
             marks = ",".join("?" * len(part))
-            sql = f"SELECT digest FROM payloads WHERE digest IN ({marks})"  # noqa: S608
-            found.update(row[0] for row in self._select(sql, part))
+            sql = f"SELECT digest, at, size FROM payloads WHERE digest IN ({marks})"  # noqa: S608
+            for digest, at, size in self._select(sql, part):
+                if self._journal.read(at, size) == blobs[digest]:  # it may have been damaged
+                    found.add(digest)
         return found
 
     # ------------------------------------------------------------------ reading
@@ -191,7 +195,7 @@ class Ledger(GroupWriter):
         data = self._journal.read(*found[0]) if found else b""
         if not found or digest_of(data) != digest:
             what = "is damaged" if found else "is missing"
-            self.replace(digest)
+            self.forget(digest)
             raise PayloadError(
                 f"payload {digest.hex()} of the ledger {str(self._journal.path)!r} {what}"
             )

@@ -10,12 +10,12 @@ Predecessor: ``sage.kernel.ledger.journal``; successor: ``sage.kernel.ledger.sto
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from sage.kernel.ledger.errors import LedgerError
-from sage.kernel.ledger.journal import Blob, Journal, Row
+from sage.kernel.ledger.journal import Blob, Journal, Packed, Row, pack_row
 
 LAZY: Final = 0.25
 """Seconds after which rows that nobody waits for are due; twice that if others keep coming."""
@@ -30,15 +30,23 @@ Waiter = Callable[[BaseException | None], None]
 class _Group:
     """What is committed together."""
 
-    __slots__ = ("blobs", "rows", "waiters")
+    __slots__ = ("blobs", "loops", "rows", "waiters")
 
     def __init__(self) -> None:
-        self.rows: dict[str, list[Row]] = {}
+        self.rows: Packed = {}
         self.blobs: dict[bytes, bytes] = {}
         self.waiters: list[Waiter] = []
+        self.loops: dict[Any, list[Any]] = {}
 
     def __len__(self) -> int:
         return sum(map(len, self.rows.values()))
+
+    def wake(self, error: BaseException | None) -> None:
+        """Tell all who wait that it is committed, or why not."""
+        for waiter in self.waiters:
+            waiter(error)
+        for loop, futures in self.loops.items():
+            _wake(loop, futures, error)
 
 
 class GroupWriter:
@@ -66,7 +74,6 @@ class GroupWriter:
         self._group = _Group()
         self._timed = False
         self._known: dict[bytes, None] = {}
-        self._damaged: set[bytes] = set()
         self._urgent = False
         self._closing = False
         self._error: LedgerError | None = None
@@ -84,16 +91,19 @@ class GroupWriter:
                 that prevented it.
         """
         with self._lock:
-            first = self._append(table, rows, waiter)
-            if waiter is not None or (first and not self._timed):
+            self._append(table, rows)
+            if waiter is not None:
+                self._group.waiters.append(waiter)
+            if waiter is not None or not self._timed:
                 self._notify(urgent=waiter is not None)
 
-    def gather(self, table: str, rows: Additions, waiter: Waiter) -> bool:
-        """``add``, but leave it to the caller to ``kick``; whether it is the first to do so."""
+    def gather(self, table: str, rows: Additions, future: Any) -> bool:
+        """``add`` for a future of a loop; whether that has to ``kick``, once per group."""
         with self._lock:
-            self._append(table, rows, waiter)
-            urgent, self._urgent = self._urgent, True
-            return not urgent
+            self._append(table, rows)
+            futures = self._group.loops.setdefault(future.get_loop(), [])
+            futures.append(future)
+            return len(futures) == 1
 
     def kick(self) -> None:
         """Let the writer's thread commit what has gathered."""
@@ -109,7 +119,7 @@ class GroupWriter:
         if self._committing.acquire(blocking=False):
             try:
                 with self._lock:
-                    self._append(table, rows, None)
+                    self._append(table, rows)
                 error: BaseException | None = self._write_group()
             finally:
                 self._committing.release()
@@ -132,40 +142,42 @@ class GroupWriter:
         return failed[0]
 
     def drain(self) -> None:
-        """Return when everything added so far is committed."""
+        """Return when everything added so far is committed.
+
+        Raises:
+            LedgerError: Some of it could not be written.
+        """
         with self._lock:
-            idle = not self._group and not self._group.waiters and not self.taken
+            if self._error is not None:
+                raise self._error
+            group = self._group
+            idle = not (group.rows or group.waiters or group.loops or self.taken)
         if not idle:
             self.add_and_wait("calls", ())
 
-    def replace(self, digest: bytes) -> None:
-        """A payload turned out to be damaged: when it comes again, it is written again."""
+    def forget(self, digest: bytes) -> None:
+        """A payload turned out to be damaged: when it comes again, it is looked at."""
         with self._lock:
-            self._damaged.add(digest)
             self._known.pop(digest, None)
 
     def waiting(self) -> int:
         """Rows that are not written yet."""
         return len(self._group)
 
-    def _append(self, table: str, rows: Additions, waiter: Waiter | None) -> bool:
+    def _append(self, table: str, rows: Additions) -> None:
         if self._closing or self._error is not None:
             raise LedgerError(
                 f"the ledger {str(self.path)!r} takes no more calls: "
                 f"{self._error or 'it has been closed'}"
             ) from self._error
+        packed = [pack_row(row) for row, _ in rows]
         group, known = self._group, self._known
-        first = not group.rows
-        if rows:
-            into = group.rows.setdefault(table, [])
-            for row, blobs in rows:
-                into.append(row)
-                for digest, data in blobs:
-                    if digest not in known:
-                        group.blobs[digest] = data
-        if waiter is not None:
-            group.waiters.append(waiter)
-        return first
+        if packed:
+            group.rows.setdefault(table, []).extend(packed)
+        for _, blobs in rows:
+            for digest, data in blobs:
+                if digest not in known:
+                    group.blobs[digest] = data
 
     def _notify(self, *, urgent: bool) -> None:
         self._urgent = self._urgent or urgent
@@ -207,39 +219,37 @@ class GroupWriter:
             error.__cause__ = raised
             with self._lock:
                 self._error = error
-                group.waiters += self._group.waiters
-                self._group = _Group()
+                later, self._group = self._group, _Group()
+            later.wake(error)
         self.taken = 0
-        if group.waiters:
-            _wake_all(group.waiters, error)
+        group.wake(error)
         return error
 
     def _commit(self, group: _Group) -> None:
         blobs = list(group.blobs.items())
         if blobs:
-            there = self.stored(group.blobs) - self._damaged
+            there = self.stored(group.blobs)
             blobs = [blob for blob in blobs if blob[0] not in there]
         self._journal.append(group.rows, blobs)
         if self._sync:
             self._journal.sync()
         self.commits += 1
-        if blobs:
+        if group.blobs:
             with self._lock:
                 if len(self._known) > KNOWN:
                     self._known.clear()
                 self._known.update(dict.fromkeys(group.blobs))
-                self._damaged.difference_update(group.blobs)
         self.committed(self.taken + len(blobs))
 
-    def stored(self, digests: Collection[bytes]) -> set[bytes]:
-        """Those of the payloads that the ledger has, from other runs for example."""
+    def stored(self, blobs: Mapping[bytes, bytes]) -> set[bytes]:
+        """Digests of those payloads that the ledger has, from other runs for example."""
         raise NotImplementedError
 
     def committed(self, rows: int) -> None:
         """Called for each group that is in the journal, with the number of its rows."""
         raise NotImplementedError
 
-    def finish(self) -> None:
+    def finish(self) -> LedgerError | None:
         """Write what is left and end the thread; nothing can be added any more."""
         with self._lock:
             self._closing = True
@@ -247,20 +257,7 @@ class GroupWriter:
         if self._thread is not None:
             self._thread.join()
         with self._committing:
-            self._write_group()
-
-
-class LoopWaiter:
-    """A future of an event loop; those of one group and loop are woken together."""
-
-    __slots__ = ("future", "loop")
-
-    def __init__(self, loop: Any) -> None:
-        self.loop = loop
-        self.future = loop.create_future()
-
-    def __call__(self, error: BaseException | None) -> None:
-        _wake(self.loop, [self.future], error)
+            return self._write_group()
 
 
 async def commit_async(writer: GroupWriter, table: str, rows: Additions) -> None:
@@ -272,21 +269,10 @@ async def commit_async(writer: GroupWriter, table: str, rows: Additions) -> None
     import asyncio  # noqa: PLC0415 - runs on a loop, where it is loaded
 
     loop = asyncio.get_running_loop()
-    waiter = LoopWaiter(loop)
-    if writer.gather(table, rows, waiter):
+    future = loop.create_future()
+    if writer.gather(table, rows, future):
         loop.call_soon(writer.kick)
-    await waiter.future
-
-
-def _wake_all(waiters: list[Waiter], error: BaseException | None) -> None:
-    loops: dict[Any, list[Any]] = {}
-    for waiter in waiters:
-        if isinstance(waiter, LoopWaiter):
-            loops.setdefault(waiter.loop, []).append(waiter.future)
-        else:
-            waiter(error)
-    for loop, futures in loops.items():
-        _wake(loop, futures, error)
+    await future
 
 
 def _wake(loop: Any, futures: list[Any], error: BaseException | None) -> None:
