@@ -108,3 +108,20 @@ def test_the_counter_counts(tmp_path: Path, server: Server) -> None:
         store = tmp_path / str(number)
         run_until(start(store, server), 10 if number == 0 else None)
     assert len(server.calls) >= 120 + 2 * 10
+
+
+@pytest.mark.parametrize("limit", [0, 20_000])
+@pytest.mark.parametrize("what", ["call", "output"])
+def test_a_full_disk_ends_the_job(tmp_path, what, limit):
+    """It is told as a failure, not as success and not by a job that never ends."""
+    program = Path(__file__).with_name("full_disk.py")
+    done = subprocess.run(
+        [sys.executable, program, tmp_path / "store", what, str(limit)],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=True,
+    )
+    failure, status = done.stdout.splitlines()
+    assert "cannot be written" in failure
+    assert status == "FAILED False"

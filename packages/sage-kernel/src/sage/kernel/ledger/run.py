@@ -29,6 +29,8 @@ WHOLE_STEP: Final = 2
 SHARED: Final = 4
 """Flag of a call of a step with ``cache="shared"``."""
 
+_logger = logging.getLogger("sage.ledger")
+
 _FOUND: Final = "id, output, kind, flags, source"
 
 
@@ -130,10 +132,16 @@ class RunLedger:
         self.earlier = True
 
     def close(self) -> None:
-        """Let go of the ledger; what was added is committed first."""
+        """Let go of the ledger; what was added is committed first.
+
+        What cannot be written is logged: call ``store.drain`` before to know.
+        """
         if not self._closed:
             self._closed = True
-            self.store.drain()
+            try:
+                self.store.drain()
+            except LedgerError as error:
+                _logger.warning("run %s: %s", self.id, error)
             self.store.close()
 
     # ------------------------------------------------------------------ steps
@@ -233,7 +241,7 @@ class RunLedger:
         except PayloadError as error:
             if self.mode == "replay":
                 raise
-            logging.getLogger("sage.ledger").warning("a call is made again: %s", error)
+            _logger.warning("a call is made again: %s", error)
             return None
 
     def value(self, packed: bytes, where: str) -> Any:

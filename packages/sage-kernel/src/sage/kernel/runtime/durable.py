@@ -197,10 +197,12 @@ class Durable:
         """The job ended, or never began; let the run go."""
         if hasattr(self, "coordinator"):
             self.coordinator.stop()
-        if self.run.facts.get("status") != FINISHED:
-            self.run.record(status=status)
-        self._store.close()
-        self.run.close()
+        try:
+            if self.run.facts.get("status") != FINISHED:
+                self.run.record(status=status)
+        finally:
+            self._store.close()
+            self.run.close()
 
 
 def refuse_types(plan: ExecutionGraph) -> None:

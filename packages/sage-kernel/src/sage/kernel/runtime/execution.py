@@ -360,6 +360,8 @@ class Execution:
         try:
             if self._durable is not None and not self.stop_flag:
                 self._durable.finish()
+            if self.recording is not None and not self.stop_flag:
+                self.recording.finish()
         except Exception as error:  # noqa: BLE001 - the job boundary
             self._fail(error)
         if self._restart():
@@ -382,17 +384,27 @@ class Execution:
                     self._to(states.FAILED)
                 else:
                     self._to(states.FINISHED)
-            if self._durable is not None:
-                self._durable.close(self._status)
+            ends = [partial(call, self) for call in self._on_end]
             if self.recording is not None:
-                self.recording.close()
-            for call in self._on_end:
-                call(self)
-            self.report_metrics()
+                ends.insert(0, self.recording.close)
+            if self._durable is not None:
+                ends.insert(0, partial(self._durable.close, self._status))
+            for end in (*ends, self.report_metrics):
+                self._try(end)
             if self._hooks is not None:
                 cause = self._error if self._status == states.FAILED else None
                 self.notify("job_finished", name=self.name, status=self._status, error=cause)
             self._ended.set()
+
+    def _try(self, end: Callable[[], Any]) -> None:
+        """What is done after a job's last state must not keep ``wait`` from returning."""
+        try:
+            end()
+        except Exception as error:
+            import logging  # noqa: PLC0415 - only for what should not be
+
+            self.log(f"after the end: {type(error).__name__}: {error}")
+            logging.getLogger("sage.job").exception("job %s, after its end", self.name)
 
     def _restart(self) -> bool:
         """Go on from the last checkpoint after a failure, if the settings say so."""

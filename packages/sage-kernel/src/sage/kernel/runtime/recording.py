@@ -18,6 +18,7 @@ from sage.kernel.graph.model import FunctionSpec, Node, StreamGraph
 from sage.kernel.ledger.calls import StepCalls, is_async
 from sage.kernel.ledger.codeversion import functions_of, version_of
 from sage.kernel.ledger.current import CURRENT
+from sage.kernel.ledger.errors import LedgerError
 from sage.kernel.ledger.run import RunLedger, open_run
 from sage.kernel.ledger.whole import WHOLE_KINDS, noting_sink, whole_batch, whole_step
 
@@ -91,7 +92,18 @@ class Recording:
         """Note the item that made the job fail."""
         if isinstance(error, TaskFailedError) and error.item_id is not None:
             facts = {"error": str(error)[:500], "item": error.item}
-            self._note(error.uid, error.item_id, "failed", facts)
+            try:
+                self._note(error.uid, error.item_id, "failed", facts)
+            except LedgerError as second:  # which may be why the job fails
+                error.add_note(f"not noted in the ledger: {second}")
+
+    def finish(self) -> None:
+        """Return when all that the job noted is committed.
+
+        Raises:
+            LedgerError: Some of it could not be written.
+        """
+        self.ledger.store.drain()
 
     def _note(self, uid: str, record: str | None, status: str, facts: dict[str, Any]) -> None:
         calls = self._calls.get(uid)
