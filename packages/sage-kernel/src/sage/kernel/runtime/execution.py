@@ -384,7 +384,7 @@ class Execution:
                     self._to(states.FAILED)
                 else:
                     self._to(states.FINISHED)
-            ends = [partial(call, self) for call in self._on_end]
+            ends: list[Callable[[], Any]] = [partial(call, self) for call in self._on_end]
             if self.recording is not None:
                 ends.insert(0, self.recording.close)
             if self._durable is not None:
