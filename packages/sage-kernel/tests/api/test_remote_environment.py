@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from sage.api import RemoteEnvironment, RemoteJob
+from sage.api import LocalEnvironment, RemoteEnvironment, RemoteJob
 from sage.api.functions import MapFunction
 from sage.common.errors import (
     GraphError,
@@ -75,6 +75,51 @@ def test_steps_with_names_travel_as_data(address: str) -> None:
     job = env.submit(autostop=True)
     assert job.info().kind == "spec"
     assert job.logs() == ["b", "a"]
+
+
+class Ask(MapFunction[str, str]):
+    """Its configuration: ``file`` and ``suffix``."""
+
+    def execute(self, item: str) -> str:
+        answer: str = self.ctx.call(self._asked, item + self.config["suffix"])
+        return answer
+
+    def _asked(self, text: str) -> str:
+        """Stands for a paid call: leaves a trace each time."""
+        with Path(self.config["file"]).open("a") as file:
+            file.write(text)
+        return text.upper()
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_calls_are_explained_and_run_again_as_those_of_a_local_job(
+    address: str, tmp_path: Path, remote: bool
+) -> None:
+    calls = tmp_path / "calls"
+    env: LocalEnvironment | RemoteEnvironment
+    if remote:
+        env = RemoteEnvironment("asking", jobmanager_address=address)
+    else:
+        env = LocalEnvironment("asking").enable_checkpoints(store=tmp_path / "store")
+    letters = env.from_collection(["a", "b"], uid="letters")
+    asked = letters.map(Ask, {"file": str(calls), "suffix": ""}, uid="ask", name="ask")
+    asked.sink(lambda item: None, name="out")
+    job = env.submit()
+    job.wait()
+    items = [each.record for each in job.outputs("ok")]
+    assert items == ["letters:0", "letters:1"]
+    assert job.outputs("failed") == []
+    why = job.why(items[1])
+    assert [(call.step, call.record, call.cost) for call in why.calls] == [("ask", items[1], None)]
+    assert "price unknown" in str(why)
+    cost = job.cost(by="item")
+    assert (cost.total.calls, cost.total.unpriced) == (2, 2)
+    assert {line.key: line.calls for line in cost.lines} == dict.fromkeys(items, 1)
+
+    job.replay().wait()
+    assert calls.read_text() == "ab"
+    job.fork("ask", set={"suffix": "!"}).wait()
+    assert sorted(calls.read_text()) == sorted("aba!b!")
 
 
 def test_what_failed_and_what_was_canceled(address: str) -> None:

@@ -21,6 +21,7 @@ from sage.common.errors import JobError
 if TYPE_CHECKING:
     from sage.kernel.jobmanager.client import JobManagerClient
     from sage.kernel.jobmanager.model import JobInfo
+    from sage.kernel.ledger.report import CostReport, OutputFacts, Why
 
 
 class RemoteJob(str):
@@ -161,6 +162,50 @@ class RemoteJob(str):
     def dead_letters(self) -> list[dict[str, Any]]:
         """Items that failed for good, newest last."""
         return self._client.dead_letters(self)
+
+    def outputs(self, status: str | None = None) -> list[OutputFacts]:
+        """Items that reached a sink or were lost; see ``LocalJob.outputs``."""
+        from sage.kernel.ledger.report import OutputFacts  # noqa: PLC0415 - only with a ledger
+
+        return [OutputFacts(**each) for each in self._client.outputs(self, status)]
+
+    def why(self, item: str) -> Why:
+        """The chain that led to an item; its text is what ``sage job why`` prints.
+
+        Raises:
+            NotFoundError: The job has no such item.
+        """
+        from sage.kernel.ledger.report import Why  # noqa: PLC0415 - only with a ledger
+
+        return Why.from_dict(self._client.why(self, item))
+
+    def cost(self, by: str = "operator") -> CostReport:
+        """What it cost so far, by ``operator``, ``model`` or ``item``."""
+        from sage.kernel.ledger.report import CostReport  # noqa: PLC0415 - only with a ledger
+
+        return CostReport.from_dict(self._client.cost(self, by))
+
+    def replay(self) -> RemoteJob:
+        """Run it again from its ledger, as a new managed job: no call is made."""
+        return RemoteJob(self._client.replay(self).id, self._client)
+
+    def fork(
+        self,
+        from_: str | None = None,
+        *,
+        set: Mapping[str, Any] | None = None,  # noqa: A002 - the word of the command line
+        where: str | None = None,
+    ) -> RemoteJob:
+        """Run it again, as a new managed job that computes one step and all after it anew.
+
+        Args:
+            from_: Name or uid of the step; calls of the others come from this run.
+            set: Keys of that step's configuration to change.
+            where: Only the items of these records, for example ``status=failed``.
+        """
+        settings = {f"{from_}.{key}": value for key, value in (set or {}).items()}
+        job = self._client.fork(self, from_, settings=settings, where=where)
+        return RemoteJob(job.id, self._client)
 
 
 class RemoteEnvironment(BaseEnvironment):

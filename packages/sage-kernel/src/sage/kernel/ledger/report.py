@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from decimal import Decimal
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import attrs
 
@@ -74,6 +74,15 @@ class CostReport:
         for line in (*plain["lines"], plain["total"]):
             line["cost"] = format(line["cost"], "f")
         return plain
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Self:
+        """What ``to_dict`` made, also after a way through JSON."""
+        *lines, total = (
+            CostLine(**{**line, "cost": Decimal(line["cost"])})
+            for line in (*plain["lines"], plain["total"])
+        )
+        return cls(**{**plain, "lines": tuple(lines), "total": total})
 
     def __str__(self) -> str:
         head = (self.by, "calls", "hits", "failed", "tokens in", "tokens out", "USD")
@@ -188,6 +197,17 @@ class Why:
         for call in plain["calls"]:
             call["cost"] = None if call["cost"] is None else format(call["cost"], "f")
         return plain
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Self:
+        """What ``to_dict`` made, also after a way through JSON."""
+        calls = tuple(
+            CallFacts(**{**call, "cost": None if call["cost"] is None else Decimal(call["cost"])})
+            for call in plain["calls"]
+        )
+        outputs = tuple(OutputFacts(**each) for each in plain["outputs"])
+        cost = Decimal(plain["cost"])
+        return cls(**{**plain, "outputs": outputs, "calls": calls, "cost": cost})
 
     def __str__(self) -> str:
         from sage.kernel.ledger.chain import chain  # noqa: PLC0415 - only when it is shown

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -109,38 +108,12 @@ def _local_cost(store: Path, run_id: str, by: By) -> dict[str, Any]:
 
 
 def _why_text(data: Mapping[str, Any]) -> str:
-    from sage.kernel.ledger.report import CallFacts, OutputFacts, Why  # noqa: PLC0415 - as above
+    from sage.kernel.ledger.report import Why  # noqa: PLC0415 - as above
 
-    calls = [{**call, "cost": _money(call["cost"])} for call in data["calls"]]
-    return str(
-        Why(
-            run=data["run"],
-            record=data["record"],
-            outputs=tuple(OutputFacts(**each) for each in data["outputs"]),
-            calls=tuple(CallFacts(**each) for each in calls),
-            cost=Decimal(data["cost"]),
-            unpriced=data["unpriced"],
-        )
-    )
+    return str(Why.from_dict(data))
 
 
 def _cost_text(data: Mapping[str, Any]) -> str:
-    from sage.kernel.ledger.report import CostLine, CostReport  # noqa: PLC0415 - as above
+    from sage.kernel.ledger.report import CostReport  # noqa: PLC0415 - as above
 
-    lines = [
-        CostLine(**{**line, "cost": Decimal(line["cost"])})
-        for line in (*data["lines"], data["total"])
-    ]
-    return str(
-        CostReport(
-            run=data["run"],
-            by=data["by"],
-            lines=tuple(lines[:-1]),
-            total=lines[-1],
-            unpriced=data["unpriced"],
-        )
-    )
-
-
-def _money(text: str | None) -> Decimal | None:
-    return None if text is None else Decimal(text)
+    return str(CostReport.from_dict(data))
