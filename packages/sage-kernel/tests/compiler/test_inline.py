@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import linecache
 import logging
 import sys
@@ -148,7 +149,10 @@ def test_a_straight_line_is_inlined():
         "own4_first, own4_rest = (own4_x, own4_x * globals4['factor'])",
         "own4_first += 1",
         "own4_x = own4_first - own4_rest",
+        "out4 = ((own4_first, own4_x))",
+        "own4_first = own4_rest = own4_x = None",
     ]
+    assert found.value("v3") == "out4"
     assert run(straight) == [straight(x) for x in range(N)]
 
 
@@ -253,6 +257,16 @@ def test_two_lambdas_on_one_line_are_told_apart():
         assert found is None or eval(found.value("1")) == expected
 
 
+def test_equal_constants_are_told_apart():
+    pairs = [
+        ((lambda x: x * 0.0), (lambda x: x * -0.0)),
+        ((lambda x: (x, (1, 0))), (lambda x: (x, (True, 0.0)))),
+    ]
+    for function in itertools.chain(*pairs):
+        found = inline_body(function, 0)
+        assert found is None or repr(eval(found.value("1"))) == repr(function(1))
+
+
 def test_a_global_that_changes_while_the_job_runs():
     """Read at the same moment as the function would read it."""
     global factor
@@ -310,7 +324,53 @@ def test_a_global_that_disappears_is_the_same_error():
 
     with pytest.raises(Exception, match="gone") as caught:
         run(lambda x: x + gone, items=source)
-    assert isinstance(caught.value.__cause__, (NameError, KeyError))
+    assert isinstance(caught.value.__cause__, NameError)
+    assert "inlined" in caught.value.__cause__.__notes__[0]
+
+
+def test_what_a_function_makes_ends_with_it():
+    """As when a guard or a file that it opens is released where it returns."""
+    alive, most = [0], [0]
+
+    class Guard:
+        def __init__(self, x):
+            alive[0] += 1
+            self.x = x
+
+        def __del__(self):
+            alive[0] -= 1
+
+    def guarded(x):
+        guard = Guard(x)
+        return guard.x + 1
+
+    def look(x):
+        most[0] = max(most[0], alive[0])
+        return x
+
+    assert inline_body(guarded, 0) is not None
+    out = []
+    env = LocalEnvironment("inline")
+    env.from_source(range(N)).map(guarded).filter(look).map(look).sink(out.append)
+    env.submit().wait(20)
+    assert out == list(range(1, N + 1))
+    assert most == [0]
+
+
+def test_an_error_that_is_raised_again_and_again_is_noted_once():
+    same = ValueError("always")
+
+    def fail(x):
+        raise same
+
+    def step(x):
+        value = fail(x)
+        return value + 1
+
+    env = LocalEnvironment("inline")
+    env.from_source(range(N)).map(step, on_error="skip").sink(lambda x: None)
+    env.submit().wait(20)
+    assert len(same.__notes__) == 1
 
 
 def test_functions_whose_source_changed_are_called(tmp_path):

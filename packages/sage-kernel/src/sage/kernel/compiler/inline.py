@@ -5,14 +5,15 @@ inlined when its source can be found and, compiled again, gives the very same by
 constants. It may name its parameters and own variables (renamed, and never read before they are
 assigned), variables of the enclosing function (read through the same cell as the function reads
 them) and globals (read from the same dictionary at the same moment). Builtins are not inlined: a
-global of the same name could appear later. Neither are calls as statements, unless they are all
-there is: they are made for an effect, and what they call may look at its caller, as logging does.
-Everything else is called.
+global of the same name could appear later, or disappear. Neither are calls as statements, unless
+they are all there is: they are made for an effect, and what they call may look at its caller, as
+logging does. Everything else is called.
 """
 
 from __future__ import annotations
 
 import ast
+import builtins
 import linecache
 import sys
 from collections.abc import Iterator, Sequence
@@ -83,14 +84,27 @@ class Inlined:
         """The expression of what the function returns, with variables for the parameters."""
         return _with_arguments(self._value, arguments)
 
-    def note(self, error: Exception) -> None:
-        """Say at an error where the function is whose pasted body raised it."""
+    def note(self, error: Exception) -> Exception:
+        """The error of the function, which says where that is if its pasted body raised it."""
         trace = error.__traceback__
         called = trace.tb_next if trace is not None else None
+        if called is None and isinstance(error, KeyError) and self._lacks(error.args[:1]):
+            (name,) = error.args
+            error = NameError(f"name {name!r} is not defined", name=name).with_traceback(trace)
         if called is None or called.tb_frame.f_code is not self._code:
             code = self._code
             at = f"{code.co_filename}:{code.co_firstlineno}"
-            error.add_note(f"raised in {code.co_qualname} ({at}), which runs inlined")
+            note = f"raised in {code.co_qualname} ({at}), which runs inlined"
+            if note not in getattr(error, "__notes__", ()):  # one object may be raised many times
+                error.add_note(note)
+        return error
+
+    def _lacks(self, key: tuple[Any, ...]) -> bool:
+        """Whether that is a global which was there and has been deleted."""
+        found = (value for name, value in self.names.items() if name.startswith("globals"))
+        return bool(key) and any(
+            key[0] in self._code.co_names and key[0] not in namespace for namespace in found
+        )
 
 
 def _placeholder(nth: int) -> str:
@@ -200,7 +214,9 @@ def _simple(lines: list[ast.stmt], code: CodeType, namespace: dict[str, Any]) ->
                 if name not in own:  # a ``global`` or ``nonlocal`` name
                     return False
                 known.add(name)
-            elif name not in known and (name in own or name not in namespace):
+            elif name not in known and (
+                name in own or name not in namespace or hasattr(builtins, name)
+            ):
                 return False
     return True
 
@@ -238,12 +254,9 @@ def _same_code(body: list[ast.stmt], code: CodeType) -> bool:
         return False
     candidate = next(c for c in outer.co_consts if _is_code(c))
 
-    def constants(c: CodeType) -> list[tuple[type, Any]]:
-        return [(type(k), k) for k in c.co_consts if k is not None]
-
     return (
         candidate.co_code == code.co_code
-        and constants(candidate) == constants(code)
+        and repr(candidate.co_consts) == repr(code.co_consts)  # (1, 0.0) == (True, -0.0)
         and candidate.co_names == code.co_names
         and candidate.co_varnames == code.co_varnames
         and candidate.co_freevars == code.co_freevars
@@ -288,4 +301,13 @@ def _paste(lines: list[ast.stmt], function: Any, owner: tuple[Any, ...], label: 
         first = lines
     elif last.value is not None:
         value = f"({text(last.value)})"
-    return Inlined([*before, *(text(line) for line in first)], value, names, code)
+    before += [text(line) for line in first]
+    result = last.value if isinstance(last, ast.Return) else None
+    if isinstance(result, ast.Name):
+        stored.discard(result.id)
+    elif stored:
+        before.append(f"out{label} = {value}")
+        value = f"out{label}"
+    if stored:  # what they hold must not live longer than the call
+        before.append(" = ".join([*(f"own{label}_{name}" for name in sorted(stored)), "None"]))
+    return Inlined(before, value, names, code)

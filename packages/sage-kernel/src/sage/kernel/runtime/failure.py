@@ -108,7 +108,7 @@ class FailureHandler:
         """
         node, step = self._begin(ident)
         if node.id in self.inlined:
-            self.inlined[node.id].note(error)
+            error = self.inlined[node.id].note(error)
         attempt = 1
         while not partial and (delay := self._delay(node, attempt, error)) is not None:
             step.retries += 1
