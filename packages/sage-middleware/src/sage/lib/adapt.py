@@ -161,7 +161,7 @@ def as_document(item: Any) -> Document:
         if isinstance(text, str):
             score = item.get("score")
             return Document(
-                id=str(item.get("id", "")) or derived_id(text),
+                id=_id_of(item) or derived_id(text),
                 text=text,
                 metadata=item.get("metadata") or {},
                 score=None if score is None else float(score),
@@ -320,10 +320,16 @@ def _query_of_mapping(item: Mapping[str, Any]) -> Query:
     extra = {k: v for k, v in item.items() if k not in known}
     return Query(
         text=text,
-        id=str(item.get("id", "")),
+        id=_id_of(item),
         answers=_references(item),
         metadata={**extra, **(item.get("metadata") or {})},
     )
+
+
+def _id_of(item: Mapping[str, Any]) -> str:
+    # None is what a table has where there is no id.
+    found = item.get("id")
+    return "" if found is None else str(found)
 
 
 def _references(item: Mapping[str, Any]) -> tuple[str, ...]:
@@ -381,7 +387,7 @@ def _tool_call(item: Any) -> ToolCall:
         ) from error
     if not isinstance(arguments, str):
         arguments = json.dumps(arguments)
-    return ToolCall(id=str(item.get("id", "")), name=str(name), arguments=arguments)
+    return ToolCall(id=_id_of(item), name=str(name), arguments=arguments)
 
 
 def _last_user(messages: tuple[ChatMessage, ...]) -> Query:

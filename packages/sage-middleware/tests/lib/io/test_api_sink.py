@@ -1,6 +1,7 @@
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import MappingProxyType
 
 import pytest
 
@@ -8,6 +9,7 @@ from sage.api import LocalEnvironment
 from sage.common.errors import ConfigError, TaskFailedError
 from sage.lib.io.sink import APISink
 from sage.lib.io.sink.api import DeliveryError
+from sage.middleware.testing.sinks import SinkSuite
 
 
 class Endpoint:
@@ -69,6 +71,27 @@ def endpoint():
     running.close()
 
 
+class TestAPISink(SinkSuite):
+    settings = MappingProxyType({})
+
+    @pytest.fixture
+    def make(self, endpoint):
+        return lambda: APISink({"url": endpoint.url, **self.settings})
+
+    @pytest.fixture
+    def written(self, endpoint):
+        return endpoint.items
+
+
+class TestAPISinkByKey(TestAPISink):
+    idempotent = True
+    settings = MappingProxyType({"batch_size": 1, "wrap": "item", "key": "id"})
+
+    @pytest.fixture
+    def written(self, endpoint):
+        return lambda: [json.loads(body)["item"] for body in endpoint.taken.values()]
+
+
 def send(url, items, on_error=None, **options):
     env = LocalEnvironment("send")
     step = {} if on_error is None else {"on_error": on_error}
@@ -123,6 +146,28 @@ def test_retries_end(endpoint):
     with pytest.raises(TaskFailedError, match="429"):
         send(endpoint.url, [1])
     assert len(endpoint.requests) == 4
+
+
+def test_the_longest_wait_that_a_server_may_ask_for(endpoint):
+    endpoint.plan = [(429, {"Retry-After": "0.2"})]
+    with pytest.raises(TaskFailedError, match="429"):
+        send(endpoint.url, [1], max_retry_after=0.1)
+    assert len(endpoint.requests) == 1
+    endpoint.plan = [(429, {"Retry-After": "0.2"})]
+    send(endpoint.url, [1], max_retry_after=0.3)
+    assert len(endpoint.requests) == 3
+    with pytest.raises(ConfigError, match="max_retry_after"):
+        APISink({"url": endpoint.url, "max_retry_after": -1})
+
+
+def test_the_header_has_the_name_that_is_set(endpoint):
+    named = {"batch_size": 1, "key": "id"}
+    for name in ("X-Request-Id", "", "Idempotency-Key"):
+        send(endpoint.url, [{"id": 5}], idempotency_header=name, **named)
+    first, without, usual = (headers for headers, _ in endpoint.requests)
+    assert "Idempotency-Key" not in first
+    assert first["X-Request-Id"] == usual["Idempotency-Key"]
+    assert not {"X-Request-Id", "Idempotency-Key"} & set(without)
 
 
 def test_equal_items_are_two_unless_a_key_says_otherwise(endpoint):

@@ -5,7 +5,7 @@ import sqlite3
 
 import pytest
 
-from sage.lib.io.sink import DatabaseSink, FileSink
+from sage.lib.io.sink import CallbackSink, DatabaseSink, FileSink, MemorySink, TerminalSink
 from sage.lib.io.source import DatabaseSource, DirectorySource, FileSource, HFDatasetBatch
 from sage.middleware.testing.sinks import SinkSuite
 from sage.middleware.testing.sources import SourceSuite
@@ -80,3 +80,56 @@ class TestDatabaseSink(SinkSuite):
             return [{"id": i, "text": t} for i, t in rows]
 
         return read
+
+
+class TestMemorySink(SinkSuite):
+    @pytest.fixture
+    def sinks(self):
+        return []
+
+    @pytest.fixture
+    def make(self, sinks):
+        def make():
+            sinks.append(MemorySink())
+            return sinks[-1]
+
+        return make
+
+    @pytest.fixture
+    def written(self, sinks):
+        return lambda: [item for sink in sinks for item in sink.items]
+
+
+class TestCallbackSink(SinkSuite):
+    @pytest.fixture
+    def found(self):
+        return []
+
+    @pytest.fixture
+    def make(self, found):
+        return lambda: CallbackSink({"callback": found.append})
+
+    @pytest.fixture
+    def written(self, found):
+        return lambda: found
+
+
+class TestTerminalSink(SinkSuite):
+    @pytest.fixture(params=["json", "jsonl"])
+    def make(self, request):
+        return lambda: TerminalSink({"output_format": request.param})
+
+    @pytest.fixture
+    def written(self, capsys):
+        return lambda: [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+class TestTerminalSinkWithAFile(SinkSuite):
+    @pytest.fixture
+    def make(self, tmp_path):
+        settings = {"output_format": "text", "file_path": str(tmp_path / "a.json")}
+        return lambda: TerminalSink(settings)
+
+    @pytest.fixture
+    def written(self, tmp_path):
+        return lambda: json.loads((tmp_path / "a.json").read_bytes())

@@ -2,7 +2,8 @@ import codecs
 
 import pytest
 
-from sage.common.errors import ConfigError
+from sage.api import LocalEnvironment
+from sage.common.errors import ConfigError, JobFailedError
 from sage.lib.errors import InputFileError
 from sage.lib.io.source import FileSource
 from sage.lib.types import Document, Query
@@ -29,6 +30,31 @@ def test_jsonl_and_csv_carry_ids_and_answers(tmp_path):
     table.write_text('frage,gold\n"A,\nB?","[""x"", ""y""]"\nC?,\n', encoding="utf-8")
     found = read(table, text_field="frage", answers_field="gold")
     assert [(q.text, q.answers) for q in found] == [("A,\nB?", ("x", "y")), ("C?", ())]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("q.jsonl", '{"question": "A?", "key": 7, "id": "x"}\n{"question": "B?", "key": null}\n'),
+     ("q.csv", "question,key,id\nA?,7,x\nB?,,\n")],
+)  # fmt: skip
+def test_ids_are_in_the_field_that_is_named(tmp_path, name, content):
+    path = tmp_path / name
+    path.write_text(content, encoding="utf-8")
+
+    def ids(**options):
+        found = []
+        env = LocalEnvironment("ids")
+        env.from_source("FileSource", {"file_path": str(path), **options}).sink(found.append)
+        env.submit().wait(60)
+        return [item.id for item in found]
+
+    line = 2 if name == "q.jsonl" else 3
+    assert ids(id_field="key") == ["7", f"q:{line}"]
+    assert ids() == ["x", f"q:{line}"]
+    documents = {"item_type": "document", "text_field": "question"}
+    assert ids(id_field="key", **documents) == ["7", f"q:{line}"]
+    with pytest.raises(JobFailedError, match=r"no field 'number'; the record has .*key"):
+        ids(id_field="number")
 
 
 def test_a_byte_order_mark_is_skipped_and_other_encodings_work(tmp_path):

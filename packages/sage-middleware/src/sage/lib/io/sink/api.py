@@ -88,7 +88,7 @@ class APISink(SinkFunction[Any]):
         timeout: float = attrs.field(default=30.0, validator=attrs.validators.gt(0))
         max_retries: int = attrs.field(default=5, validator=attrs.validators.ge(0))
         retry_base: float = attrs.field(default=0.25, validator=attrs.validators.ge(0))
-        max_retry_after: float = 60.0
+        max_retry_after: float = attrs.field(default=60.0, validator=attrs.validators.ge(0))
 
     def __init__(self, config: Any = None, **overrides: Any) -> None:
         super().__init__(config, **overrides)

@@ -185,7 +185,8 @@ class FileSource(SourceFunction[Any]):
         try:
             if settings.item_type == "document":
                 document = as_document(value)
-                return attrs.evolve(document, id=self._id(value) or self._line_id(line))
+                named = isinstance(value, Mapping) and value.get("id") not in (None, "")
+                return document if named else attrs.evolve(document, id=self._line_id(line))
             query = as_query(value)
         except ItemError as error:
             raise InputFileError(
@@ -225,9 +226,6 @@ class FileSource(SourceFunction[Any]):
         elif isinstance(answers, str):
             result["answers"] = listed(answers)
         return result
-
-    def _id(self, value: Any) -> str:
-        return str(value.get("id", "")) if isinstance(value, Mapping) else ""
 
     def _line_id(self, line: int) -> str:
         if self._base is None:

@@ -34,13 +34,14 @@ class HFDatasetBatch(BatchFunction[Any]):
 
         Attributes:
             hf_dataset_name: A directory, or a name on the hub.
-            hf_dataset_config: Configuration of a data set of the hub.
+            hf_dataset_config: Configuration (subset), of a data set that has several.
             hf_split: The split. A directory without splits has only ``train``.
             limit: Most rows; default: all.
             item_type: ``query``, ``document`` or ``record`` (the row as a dictionary).
             text_field, id_field, answers_field: Columns of the text, id and reference answers;
                 default: the usual names.
-            streaming: Read from the hub as it goes, without storing the data set first.
+            streaming: Read from the hub as it goes, without storing the data set first; a
+                directory is always read in place.
         """
 
         hf_dataset_name: str
@@ -110,9 +111,10 @@ class HFDatasetBatch(BatchFunction[Any]):
                 found = datasets.load_from_disk(str(path))
                 if not isinstance(found, datasets.DatasetDict):
                     found = {"train": found}
+                self._check_config(found)
             else:
                 # Streaming reads the files in place; otherwise a copy would go to the cache.
-                found = datasets.load_dataset(str(path), streaming=True)
+                found = datasets.load_dataset(str(path), settings.hf_dataset_config, streaming=True)
         except (OSError, ValueError, ConnectionError) as error:
             raise ConfigError(
                 f"no data set {settings.hf_dataset_name!r} ({type(error).__name__}: "
@@ -124,6 +126,16 @@ class HFDatasetBatch(BatchFunction[Any]):
                 f"has {', '.join(map(str, found))}"
             )
         return found[settings.hf_split]
+
+    def _check_config(self, saved: Mapping[str, Any]) -> None:
+        """Raises ConfigError if ``save_to_disk`` wrote another configuration than is asked for."""
+        wanted = self.config.hf_dataset_config
+        names = {rows.info.config_name or "default" for rows in saved.values()}
+        if wanted is not None and names != {wanted}:
+            raise ConfigError(
+                f"the data set {self.config.hf_dataset_name!r} was saved from the configuration "
+                f"{', '.join(sorted(names))}, and hf_dataset_config is {wanted!r}; leave it out"
+            )
 
     def _item(self, row: Mapping[str, Any], number: int) -> Any:
         settings = self.config
