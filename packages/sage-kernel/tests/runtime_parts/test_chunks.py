@@ -34,6 +34,20 @@ def test_stop(values):
     assert list(items.chunk) == []
 
 
+@pytest.mark.parametrize("values", [range(20), range(10**30, 0, -(10**28))])
+def test_a_range_goes_on_where_it_was_ended(values):
+    items = RangeItems(values)
+    assert list(items.take(3)) == list(values[:3])
+    items.take(5)
+    assert next(items.chunk) == values[3]
+    items.stop()
+    assert list(items.chunk) == []
+    items.ended_after(1)
+    items.stopped = False
+    items.take(4)
+    assert list(items.chunk) == list(values[4:8])
+
+
 def test_counted_chunks():
     items = CountedItems(iter("abcdefg"))
     assert list(items.take(3)) == [(1, "a"), (2, "b"), (3, "c")]
@@ -135,3 +149,72 @@ def test_an_iterator_of_the_user_is_asked_for_once(source):
     env.from_source(source()).map(step).sink(lambda x: None)
     env.submit().wait()
     assert seen == list(range(1, 101))
+
+
+SOURCES = [lambda values: values, list, lambda v: (x for x in v)]
+
+
+@pytest.mark.parametrize("fan_out", [False, True])
+@pytest.mark.parametrize("source", SOURCES)
+def test_pausing_ends_a_chunk_and_loses_nothing(source, fan_out):
+    env = LocalEnvironment("paused")
+    seen, submitted = [], threading.Event()
+
+    def step(x):
+        seen.append(x)
+        if len(seen) in (40_000, 40_001, 50_000):
+            submitted.wait()
+            env.jobs[0].pause()
+        return x
+
+    out = []
+    numbers = env.from_source(source(range(60_000)), name="numbers").map(step)
+    numbers.sink(out.append)
+    if fan_out:
+        numbers.sink(lambda x: None)
+    job = env.submit()
+    submitted.set()
+    for count in (40_000, 40_001, 50_000):
+        while job.metrics()["operators"]["numbers"]["in"] < count or job.status != "PAUSED":
+            pass
+        assert len(seen) == count
+        job.resume()
+    job.wait()
+    assert seen == out == list(range(60_000))
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_a_job_that_is_paused_again_and_again(source):
+    env = LocalEnvironment("paused")
+    out = []
+    env.from_source(source(range(200_000))).map(lambda x: x).sink(out.append)
+    job = env.submit()
+    while job.status in ("RUNNING", "PAUSED"):
+        job.pause()
+        job.metrics()
+        job.resume()
+    job.wait()
+    assert out == list(range(200_000))
+
+
+def test_a_quick_source_that_becomes_slow_is_saved_meanwhile(tmp_path):
+    """Its chunks are thousands of items long by then."""
+    config = {"store": tmp_path / "store", "durability": "process", "interval": 3600}
+    env = LocalEnvironment("slow", {"fault_tolerance": config})
+    slow, saved, pulled = threading.Event(), threading.Event(), []
+
+    def numbers():
+        yield from range(100_000)
+        slow.set()
+        for number in range(400):
+            pulled.append(number)
+            yield number
+            saved.wait(0.1)
+
+    env.from_source(numbers).sink(lambda x: None)
+    job = env.submit()
+    slow.wait()
+    job.savepoint(tmp_path / "saved", timeout=60)
+    assert len(pulled) < 400
+    saved.set()
+    job.wait()

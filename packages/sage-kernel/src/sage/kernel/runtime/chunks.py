@@ -1,7 +1,8 @@
 """The items of a source, given out in chunks whose loop another thread can end.
 
 Generated code loops over a chunk without asking for each item whether to stop: ``stop`` exhausts
-the iterator that the loop is driven by.
+the iterator that the loop is driven by. It holds until ``stopped`` is reset, which comes before a
+look at why it was called: so no call is missed.
 """
 
 from __future__ import annotations
@@ -21,13 +22,14 @@ class RangeItems:
 
     Attributes:
         chunk: Iterator over what ``take`` gave last.
+        stopped: Whether the chunk may have ended early.
     """
 
-    __slots__ = ("_rest", "_stopped", "chunk")
+    __slots__ = ("_before", "_rest", "chunk", "stopped")
 
     def __init__(self, values: range) -> None:
-        self._rest = values
-        self._stopped = False
+        self._before = self._rest = values
+        self.stopped = False
         self.chunk = iter(values[:0])
 
     def __iter__(self) -> Iterator[int]:
@@ -40,16 +42,21 @@ class RangeItems:
 
     def take(self, most: int) -> range:
         """The next ``most`` items, fewer at the end."""
+        self._before = self._rest
         given, self._rest = self._rest[:most], self._rest[most:]
         self.chunk = iter(given)
-        if self._stopped:
+        if self.stopped:
             _exhaust(self.chunk)
         return given
 
     def stop(self) -> None:
         """End the loop over ``chunk`` before its next item. Called by any thread."""
-        self._stopped = True
+        self.stopped = True
         _exhaust(self.chunk)
+
+    def ended_after(self, count: int) -> None:
+        """The loop over ``chunk`` was ended behind its first ``count`` items: go on there."""
+        self._rest = self._before[count:]
 
 
 class CountedItems:
@@ -57,27 +64,31 @@ class CountedItems:
 
     Attributes:
         items: The iterator; ``iter`` of it does not start it anew.
+        stopped: Whether the chunk may have ended early.
     """
 
-    __slots__ = ("_numbers", "_stopped", "items")
+    __slots__ = ("_numbers", "items", "stopped")
 
     def __init__(self, items: Iterator[Any]) -> None:
         own = isinstance(getattr(type(items), "__iter__", None), WrapperDescriptorType)
         self.items = items if own else chain(Begun(items))
-        self._stopped = False
+        self.stopped = False
         self._numbers = iter(_numbers[:0])
 
     def take(self, most: int) -> Iterator[tuple[int, Any]]:
         """``(1, item), (2, item), …`` of the next ``most`` items, fewer at the end."""
         numbers = self._numbers = iter(_first_numbers(most))
-        if self._stopped:
+        if self.stopped:
             _exhaust(numbers)
         return zip(numbers, self.items, strict=False)
 
     def stop(self) -> None:
         """Pull nothing more. Called by any thread."""
-        self._stopped = True
+        self.stopped = True
         _exhaust(self._numbers)
+
+    def ended_after(self, count: int) -> None:
+        """As ``RangeItems``; nothing was pulled that was not given."""
 
 
 class Begun:

@@ -111,8 +111,11 @@ class Execution:
             )
 
     def _poke(self) -> None:
+        """Let the sources look at the state of the job."""
         with self._idle:
             self._idle.notify_all()
+        for task in self._tasks:
+            task.end_chunk()
 
     def announce(self, checkpoint: int) -> None:
         """Ask the sources for a checkpoint."""
@@ -173,8 +176,6 @@ class Execution:
     def _stop_now(self) -> None:
         self.stop_flag.append(True)
         self._poke()
-        for task in self._tasks:
-            task.stop_pulling()
         if self.checkpoints is not None:
             self.checkpoints.abandon()
         for pull in list(self._pulls):
@@ -240,6 +241,7 @@ class Execution:
             if self._status != states.RUNNING:
                 return
             self._to(states.PAUSED)
+            self._poke()
             self.tell("BUDGET", **facts, go_on=how)
             self.log(f"the budget is spent, the job pauses; {how}; {facts}")
 
@@ -556,6 +558,7 @@ class Execution:
         by_segment: dict[int, list[Task]] = {}
         for task in self._tasks:
             by_segment.setdefault(task.segment.id, []).append(task)
+            task.end_chunk()  # so that the next numbers are new, however long a chunk takes
         for node in self._plan.nodes.values():
             segment = self._plan.segment_of[node.id]
             operators[node.name] = describe_step(node, segment, by_segment[segment.id])

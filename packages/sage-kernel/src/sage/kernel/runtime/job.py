@@ -93,6 +93,7 @@ class Job(RecordedExecution):
         with self._lock:
             if self._status == states.RUNNING:
                 self._to(states.PAUSED)
+                self._poke()
 
     def resume(self, *, budget: Any = None) -> None:
         """Go on after ``pause``, or after the budget was spent.

@@ -169,12 +169,13 @@ class SyncTask(Task):
         self._plain_iterator = type(iterator) in _PLAIN
         chunks = iterator if isinstance(iterator, RangeItems) else CountedItems(iterator)
         self._chunks = chunks
-        if job.stopping:
-            chunks.stop()
         origin = OriginLineage(node.uid)
         self.lineage = (origin, -1)
         try:
-            while not job.stopping:
+            while True:
+                chunks.stopped = False
+                if job.stopping:
+                    return
                 if self._answered != job.barrier:
                     self._answer_source(job.barrier)
                     continue
@@ -202,7 +203,9 @@ class SyncTask(Task):
                 if checkpoints is not None and checkpoints.every is not None:
                     checkpoints.pulled(self._pulled_now[0])
                 if count < most:
-                    return
+                    if not chunks.stopped:
+                        return
+                    chunks.ended_after(count)
                 self._adapt(count, perf_counter() - started)
         finally:
             close = getattr(iterator, "close", None)
@@ -552,7 +555,7 @@ class SyncTask(Task):
             self._end_lineage(len(batch))
         self._drain_outputs()
 
-    def stop_pulling(self) -> None:
+    def end_chunk(self) -> None:
         chunks = self._chunks
         if chunks is not None:
             chunks.stop()

@@ -438,8 +438,8 @@ class Task:
         """Whether the generated code counts this."""
         return any(name in names for names, _ in self.counters)
 
-    def stop_pulling(self) -> None:
-        """Take nothing more out of the source of the segment. Called by any thread."""
+    def end_chunk(self) -> None:
+        """Look at the state of the job before the next item of the source. Called by any thread."""
 
     def pulled(self) -> int:
         """Items pulled out of the source of the segment."""
