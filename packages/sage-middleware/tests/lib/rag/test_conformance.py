@@ -5,6 +5,7 @@ from types import MappingProxyType
 
 import pytest
 
+from sage.api import LocalEnvironment
 from sage.lib.rag.refiner import ContextCompressor, Deduplicate, LongRefinerAdapter
 from sage.lib.rag.reranker import (
     LightReranker,
@@ -17,11 +18,14 @@ from sage.lib.rag.retriever import (
     BM25Retriever,
     ChromaRetriever,
     DenseRetriever,
+    GraphRetriever,
     HybridRetriever,
     HyDERetriever,
+    MemoryRetriever,
     MultiQueryRetriever,
     ParentDocumentRetriever,
 )
+from sage.middleware.services.memory import MemoryService
 from sage.middleware.services.memory.memory_manager import MemoryManager
 from sage.middleware.testing.model_server import ModelServer, content_of
 from sage.middleware.testing.refiners import RefinerSuite
@@ -91,6 +95,54 @@ class TestParents(RetrieverSuite):
         retriever = self.make(tmp_path, top_k=1, where={"year": {"$gt": 2001}})
         (found,) = self.run(retriever, self.question)
         assert [d.id for d in found.passages] == ["whole rhine"]
+
+
+class TestGraph(RetrieverSuite):
+    @pytest.fixture(autouse=True, params=["pagerank", "hops", "none"])
+    def walk(self, request):
+        self.expand = request.param
+
+    def make(self, tmp_path, **config):
+        with MemoryManager(tmp_path) as manager:
+            if not manager.has_collection("graph"):
+                made = manager.create_collection("graph", "Graph", text_fields=["text"])
+                made.add_nodes(
+                    [(d["id"], {"text": d["text"], **d["metadata"]}, "text") for d in DOCUMENTS]
+                )
+                made.add_edge("nile", "rhine", "is_like")
+        own = {"collection_name": "graph", "data_dir": str(tmp_path), "expand": self.expand}
+        return GraphRetriever({**own, **config})
+
+
+class TestMemory(RetrieverSuite):
+    @pytest.fixture(autouse=True, params=["search", "recall"])
+    def service(self, request, tmp_path):
+        self.tier, self.folder = request.param, tmp_path
+        with MemoryService({"data_dir": str(tmp_path)}) as service:
+            if self.tier == "search":
+                rows = service.create_collection("suite", "VDB")
+                for document in DOCUMENTS:
+                    rows.insert(document["text"], document["metadata"], id=document["id"])
+                self.expected = "nile"
+            else:
+                ids = [service.remember(d["text"], d["metadata"])["id"] for d in DOCUMENTS]
+                self.expected = ids[0]
+
+    def environment(self):
+        env = LocalEnvironment("suite")
+        env.set_memory({"data_dir": str(self.folder)})
+        return env
+
+    def run(self, operator, *items):
+        # It reaches its service through the job.
+        found = []
+        env = self.environment()
+        env.from_collection(items).map(operator).sink(found.append)
+        env.submit().wait(60)
+        return found
+
+    def make(self, tmp_path, **config):
+        return MemoryRetriever({"tier": self.tier, "mode": "bm25", **config})
 
 
 class TestHyDE(RetrieverSuite):

@@ -74,6 +74,38 @@ def test_graph_filters_do_not_stop_the_walk(graph, run_step):
     assert found_ids(run_step, GraphRetriever(graph), item) == ["egypt", "cairo"]
 
 
+def through_a_job(operator, config, *items):
+    sink = MemorySink()
+    env = LocalEnvironment("structured")
+    env.from_collection(list(items)).map(operator, config).sink(sink)
+    env.submit().wait(60)
+    return [{d.id: d.score for d in found.passages} for found in sink.items]
+
+
+def test_a_step_keeps_of_the_score_what_decay_says(graph):
+    hops = {**graph, "expand": "hops", "hops": 2}
+    for decay in (1.0, 0.5, 0.1):
+        (scores,) = through_a_job("GraphRetriever", {**hops, "decay": decay}, "the long river")
+        assert scores["egypt"] == pytest.approx(scores["nile"] * decay)
+        assert scores["cairo"] == pytest.approx(scores["nile"] * decay**2)
+    for bad in (0, 1.1):
+        with pytest.raises(ConfigError, match="decay"):
+            GraphRetriever({**hops, "decay": bad})
+
+
+def test_a_graph_is_entered_at_as_many_nodes_as_are_set(graph):
+    question = "a long river, another stream"
+    for expand, one, two in (
+        ("none", {"nile"}, {"nile", "rhine"}),
+        ("hops", {"nile", "egypt"}, {"nile", "egypt", "rhine"}),
+        ("pagerank", {"nile", "egypt", "cairo"}, {"nile", "egypt", "cairo", "rhine"}),
+    ):
+        for count, expected in ((1, one), (2, two)):
+            config = {**graph, "expand": expand, "entry_k": count}
+            (scores,) = through_a_job("GraphRetriever", config, question)
+            assert set(scores) == expected
+
+
 def test_graph_errors_say_what_is_wrong(graph, context):
     with pytest.raises(ConfigError, match="backend_type='Graph'"):
         GraphRetriever({**graph, "collection_name": "texts"}).open(context())
@@ -142,6 +174,28 @@ def test_a_parent_needs_enough_of_its_passages(own, parents, run_step, fetch, ex
         assert found_ids(run_step, retriever, "alpha") == expected
 
 
+@pytest.mark.parametrize("names", [("A", "B"), (1, 2)])
+def test_the_parent_is_named_by_the_key_that_is_set(tmp_path, names):
+    rows = [
+        (f"{word} common number {n}", {"doc": name, "parent_id": "Z"})
+        for name, word in zip(names, ("alpha", "beta"), strict=True)
+        for n in range(4)
+    ]
+    whole = [Document(id=str(name), text=f"all of {name}") for name in names]
+    with MemoryManager(tmp_path) as manager:
+        small = manager.create_collection("small", "VDB")
+        small.insert_many([text for text, _ in rows], [facts for _, facts in rows])
+    passages = [{"text": text, "metadata": facts} for text, facts in rows]
+    collected = {"collection_name": "small", "data_dir": str(tmp_path)}
+    for where in (collected, {"documents": passages}):
+        config = {**where, "mode": "bm25", "parents": whole, "parent_key": "doc", "fetch": 2}
+        for least, found in ((0.0, 1), (0.5, 1), (0.75, 2)):
+            (scores,) = through_a_job(
+                "ParentDocumentRetriever", {**config, "merge_threshold": least}, "alpha"
+            )
+            assert (len(scores), str(names[0]) in scores) == (found, found == 1)
+
+
 def test_scores_of_parents(own, run_step):
     scores = {}
     for kind in ("max", "sum", "mean"):
@@ -185,6 +239,31 @@ def test_memory_is_recalled_and_searched(tmp_path):
     narrowed = {"question": "tea", "where": {"c": "two"}}
     (one,), _ = run({"tier": "search", "collections": ["one", "two"]}, narrowed)
     assert one == ["two"]
+
+
+def test_a_session_cannot_store_again_what_it_was_shown(tmp_path):
+    from sage.middleware.services.memory.service import MemoryService
+
+    with MemoryService({"data_dir": str(tmp_path)}) as service:
+        service.remember("Ada likes green tea.")
+
+    def recall(item, **config):
+        env = LocalEnvironment("memory")
+        env.set_memory({"data_dir": str(tmp_path)})
+        given = {"mode": "bm25", **config}
+        env.from_collection([item]).map("MemoryRetriever", given).sink(MemorySink())
+        env.submit().wait(60)
+
+    def stored(session):
+        with MemoryService({"data_dir": str(tmp_path)}) as service:
+            return service.remember("Ada likes green tea.", provenance={"session": session})
+
+    recall({"question": "who likes tea", "room": "r", "session": "s"}, session_key="room")
+    recall({"question": "who likes tea", "session": "n"}, session_key=None)
+    recall({"question": "who likes tea", "session": "d"})
+    assert {name: stored(name)["status"] for name in "rsnd"} == {
+        "r": "refused", "s": "refreshed", "n": "refreshed", "d": "refused"
+    }  # fmt: skip
 
 
 def test_memory_needs_its_service():

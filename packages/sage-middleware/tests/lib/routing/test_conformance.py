@@ -29,6 +29,14 @@ class TestRoundRobin(RouterSuite):
         return LoadBalancer({"targets": ["a", "b", "c"]})
 
 
+class TestWeighted(RouterSuite):
+    routes = ("a", "b", "c")
+
+    def make(self):
+        targets = {"targets": ["a", "b", "c"], "weights": [3, 1, 0.5]}
+        return LoadBalancer({**targets, "strategy": "weighted"})
+
+
 class TestSticky(RouterSuite):
     routes = ("a", "b")
 

@@ -55,6 +55,10 @@ class RetrieverSuite:
         """Open the operator, give it the items, close it."""
         return run_opened(operator, *items)
 
+    def environment(self) -> LocalEnvironment:
+        """Where jobs run; override it to register the services that the retriever needs."""
+        return LocalEnvironment("suite")
+
     def need(self, feature: str) -> None:
         """Skip the test if the retriever says that it lacks ``feature``."""
         if feature in self.lacks:
@@ -116,7 +120,7 @@ class RetrieverSuite:
 
     def test_it_runs_in_a_job(self, tmp_path: Path) -> None:
         found: list[Any] = []
-        env = LocalEnvironment("suite")
+        env = self.environment()
         env.from_collection([self.question] * 3).map(self.make(tmp_path)).sink(found.append)
         env.submit().wait()
         assert [item.passages[0].id for item in found] == [self.expected] * 3

@@ -18,6 +18,7 @@ from sage.lib.types import Document, Retrieved
 if TYPE_CHECKING:
     from sage.api.context import RuntimeContext
 
+PARENT = "parent_id"
 _SCORES = ("max", "sum", "mean")
 
 
@@ -29,8 +30,8 @@ class ParentConfig(RetrieverConfig):
         parents: Where the parents are: a list of documents, a txt, jsonl or csv file, or a
             directory, as for ``documents``.
         parent_collection: Or a collection, by name, in the same place as ``collection_name``.
-        parent_key: Metadata key of a passage that holds its parent's id, where its ``parent_id`` is
-            not set.
+        parent_key: Metadata key of a passage that holds its parent's id. With the default a
+            passage's own ``parent_id`` goes before it.
         merge_threshold: Least share of a parent's passages that must be found for the parent to
             take their place, 0 to 1; below, the passages themselves are returned. 0: always.
         fetch: How many passages are searched; default: four times ``top_k``.
@@ -39,7 +40,7 @@ class ParentConfig(RetrieverConfig):
 
     parents: Any = None
     parent_collection: str | None = None
-    parent_key: str = "parent_id"
+    parent_key: str = PARENT
     merge_threshold: float = attrs.field(
         default=0.0,
         validator=attrs.validators.and_(attrs.validators.ge(0), attrs.validators.le(1)),
@@ -119,7 +120,7 @@ class ParentDocumentRetriever(Retriever):
             parent = self._parent_of(passage)
             if parent is not None:
                 children.setdefault(parent, []).append(passage)
-        merged = {p for p, some in children.items() if self._enough(p, len(some))}
+        merged = {p for p, some in children.items() if self._enough(p, some)}
         parents = self._parents(sorted(merged))
         self._ctx.count("orphans", sum(len(children[p]) for p in merged - parents.keys()))
         results = [d for d in found if self._parent_of(d) not in parents]
@@ -135,21 +136,25 @@ class ParentDocumentRetriever(Retriever):
         super().close()
 
     def _parent_of(self, passage: Document) -> str | None:
-        if passage.parent_id is not None:
+        key = self.config.parent_key
+        if key == PARENT and passage.parent_id is not None:
             return passage.parent_id
-        named = passage.metadata.get(self.config.parent_key)
+        named = passage.metadata.get(key)
         return None if named is None else str(named)
 
-    def _enough(self, parent: str, found: int) -> bool:
+    def _enough(self, parent: str, found: Sequence[Document]) -> bool:
         least = self.config.merge_threshold
         if least <= 0:
             return True
         if self._passages is not None:
-            where: Mapping[str, Any] = {self.config.parent_key: parent}
+            key = self.config.parent_key
+            # A number stands in the metadata as a number.
+            names = list({parent, *(d.metadata[key] for d in found if key in d.metadata)})
+            where: Mapping[str, Any] = {key: {"$in": names}}
             total = int(self._passages.call("count", where))
         else:
             total = self._sizes.get(parent, 0)
-        return total > 0 and found / total >= least
+        return total > 0 and len(found) / total >= least
 
     def _parents(self, names: Sequence[str]) -> dict[str, Document]:
         if self._stored is None:
