@@ -265,3 +265,56 @@ def test_refiners_in_a_job_by_their_registered_names():
         )
         env.submit().wait()
     assert [d.text for d in sink.items[0].passages] == ["The capital is Paris."]
+
+
+def refined(operator, config, *passages):
+    sink = MemorySink()
+    env = LocalEnvironment("refine")
+    env.from_collection([item(*passages)]).map(operator, config).sink(sink)
+    env.submit().wait(60)
+    return sink.items[0].passages
+
+
+def test_what_is_less_relevant_than_asked_is_left_out():
+    texts = {}
+    for least in (0.0, 0.4, 1.0):
+        config = {"always": True, "min_relevance": least}
+        texts[least] = " ".join(d.text for d in refined("ContextCompressor", config, LYON, PARIS))
+    assert texts[1.0] == "Paris is the capital of France."
+    assert len(texts[1.0]) < len(texts[0.4]) < len(texts[0.0])
+    assert texts[0.4] == f"Lyon is in France. {texts[1.0]}"
+    with pytest.raises(ConfigError, match="min_relevance"):
+        ContextCompressor({"min_relevance": 1.5})
+
+
+@pytest.mark.parametrize("method", ["shingles", "minhash"])
+def test_longer_shingles_see_the_order_of_words(method):
+    first = "one two three four five six seven eight"
+    second = "eight seven six five four three two one"
+    for size, left in ((1, 1), (2, 2), (8, 2)):
+        config = {"method": method, "shingle": size, "threshold": 0.5}
+        assert len(refined("Deduplicate", config, first, second)) == left
+    # Of a text with fewer words all are one shingle.
+    config = {"method": method, "shingle": 9, "threshold": 0.5}
+    assert len(refined("Deduplicate", config, first, first, second)) == 2
+
+
+@pytest.mark.parametrize(("permutations", "threshold"), [(8, 0.5), (21, 0.2), (100, 0.5), (8, 1)])
+def test_signatures_that_are_long_enough_find_the_pairs(permutations, threshold):
+    Deduplicate({"method": "minhash", "permutations": permutations, "threshold": threshold})
+    draw = random.Random(7)
+    found = 0
+    for _ in range(300):
+        words = [f"w{draw.random()}" for _ in range(60)]
+        same = words[: round(60 * 2 * threshold / (1 + threshold))]
+        other = same + [f"w{draw.random()}" for _ in range(60 - len(same))]
+        sets = [shingles(" ".join(text), 1) for text in (words, other)]
+        found += len(list(by_minhash(sets, threshold - 0.02, permutations)))
+    assert found >= 290
+
+
+def test_signatures_that_are_too_short_for_the_threshold_are_refused():
+    config = {"method": "minhash", "permutations": 20, "threshold": 0.2}
+    with pytest.raises(ConfigError, match=r"at least 21 for threshold 0\.2, got 20"):
+        Deduplicate(config)
+    Deduplicate({**config, "method": "shingles"})

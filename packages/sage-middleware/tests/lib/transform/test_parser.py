@@ -12,6 +12,7 @@ from sage.lib.io.source.changes import FileChange
 from sage.lib.transform import DocumentParser, MarkdownSplitter
 from sage.lib.transform.parser import ParseError
 from sage.lib.types import Document
+from sage.middleware.testing.transforms import TEXTS, TransformSuite
 
 docx = pytest.importorskip("docx")
 pypdf = pytest.importorskip("pypdf")
@@ -79,6 +80,37 @@ def parse():
     yield run
     for parser in made:
         parser.close()
+
+
+class TestDocumentParser(TransformSuite):
+    def make(self):
+        return DocumentParser()
+
+    def documents(self):
+        return [
+            {"name": f"d{n}.{ending}", "content": before + text + after}
+            for ending, before, after in (("txt", "", ""), ("html", "<p>", "</p>"))
+            for n, text in enumerate(TEXTS)
+        ]
+
+
+def test_elements_that_are_named_are_left_out():
+    page = (
+        "<nav>N</nav><header>H<header>h</header></header><p>Text</p><aside>A</aside>"
+        "<footer>F</footer><script>S</script>"
+    )
+
+    def text(**options):
+        found = []
+        env = LocalEnvironment("skip")
+        item = {"name": "a.html", "content": page}
+        env.from_collection([item]).flatmap("DocumentParser", options).sink(found.append)
+        env.submit().wait(60)
+        return found[0].text.split()
+
+    assert text() == ["H", "h", "Text", "A"]
+    assert text(skip_tags=["HEADER", "aside"]) == ["N", "Text", "F"]
+    assert text(skip_tags=[]) == ["N", "H", "h", "Text", "A", "F"]
 
 
 def test_text_and_markdown(parse):

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from math import ceil, log, log1p
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from sage.common.errors import ConfigError
 from sage.lib.adapt import as_retrieved
 from sage.lib.contracts import RefineFunction, RetrievedLike
 from sage.lib.types import Document, Retrieved
 
 if TYPE_CHECKING:
     from sage.api.context import RuntimeContext
+
+MISSED = 0.01
+"""Share of the pairs at the threshold that ``minhash`` may miss."""
 
 METHODS = ("exact", "shingles", "minhash", "embedding")
 
@@ -46,7 +51,8 @@ class Deduplicate(RefineFunction):
                 0.8, and 0.95 for ``embedding``.
             measure: ``jaccard`` or ``containment``; for ``shingles``.
             shingle: Words per shingle.
-            permutations: Length of a MinHash signature; a multiple of 8.
+            permutations: Length of a MinHash signature. The lower the threshold, the longer it
+                must be: a pair at the threshold is found with a probability of at least 0.99.
             embed: ``text -> vector``, an ``EmbeddingModel`` or the name of one; for ``embedding``;
                 default: the default embedding model.
         """
@@ -66,6 +72,20 @@ class Deduplicate(RefineFunction):
         embed: Any = None
 
     _embedding: Any = None
+
+    def __init__(self, config: Any = None, **overrides: Any) -> None:
+        super().__init__(config, **overrides)
+        settings = self.config
+        embedded = settings.method == "embedding"
+        self._threshold: float = settings.threshold or (0.95 if embedded else 0.8)
+        if settings.method == "minhash":
+            # One permutation misses a pair with a probability of 1 - threshold.
+            needed = ceil(log(MISSED) / log1p(-self._threshold)) if self._threshold < 1 else 1
+            if settings.permutations < needed:
+                raise ConfigError(
+                    f"Deduplicate: permutations must be at least {needed} for threshold "
+                    f"{self._threshold:g}, got {settings.permutations}: fewer would miss pairs"
+                )
 
     def open(self, ctx: RuntimeContext) -> None:
         """Load the embedding model where it is needed.
@@ -105,15 +125,14 @@ class Deduplicate(RefineFunction):
         from sage.lib.rag.refiner import similarity  # noqa: PLC0415 - NumPy
 
         settings = self.config
-        threshold = settings.threshold or (0.95 if settings.method == "embedding" else 0.8)
         if settings.method == "exact":
             return similarity.same(texts)
         if settings.method == "embedding":
-            return similarity.near(self._embedding.documents(texts), threshold)
+            return similarity.near(self._embedding.documents(texts), self._threshold)
         sets = [similarity.shingles(text, settings.shingle) for text in texts]
         if settings.method == "minhash":
-            return similarity.by_minhash(sets, threshold, settings.permutations)
-        return similarity.alike(sets, threshold, settings.measure)
+            return similarity.by_minhash(sets, self._threshold, settings.permutations)
+        return similarity.alike(sets, self._threshold, settings.measure)
 
 
 def _kept(passages: Sequence[Document], original: dict[int, int]) -> tuple[Document, ...]:

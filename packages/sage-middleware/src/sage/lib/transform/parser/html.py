@@ -138,7 +138,7 @@ def parse_html(data: bytes, source: str, limits: Limits) -> tuple[str, dict[str,
     Windows-1252, as browsers do. Source: WHATWG HTML, "Determining the character encoding".
     """
     markup = _decoded(data)
-    reader = _read(markup, _RAW | frozenset(limits.skip_tags))
+    reader = _read(markup, _RAW | {tag.strip("<>").lower() for tag in limits.skip_tags})
     if reader.open_skipped is not None and reader.open_skipped not in _RAW:
         reader = _read(markup, _RAW)  # an element that is never closed must not hide the rest
     text = reader.text()
