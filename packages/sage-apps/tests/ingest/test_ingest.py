@@ -55,6 +55,26 @@ def test_files_become_passages_that_know_where_they_are_from(ingest, rows, docs)
     assert NILE[metadata["start"] : metadata["end"]] == "It is 6650 km long."
 
 
+def test_a_pdf_file_becomes_passages_that_know_their_page(ingest, rows, docs, write_pdf):
+    write_pdf(docs / "atlas.pdf", "The Nile is long.", "The Rhine is shorter.", title="Atlas")
+    code, facts = ingest()
+    assert (code, facts["added"], facts["failed"]) == (0, 3, 0)
+    found = {name: row for name, row in rows().items() if name.startswith("atlas.pdf#")}
+    said = " ".join(row["text"] for row in found.values())
+    assert "The Nile is long." in said
+    assert "The Rhine is shorter." in said
+    first = found["atlas.pdf#0"]["metadata"]
+    assert (first["source"], first["page"], first["title"]) == ("atlas.pdf", 1, "Atlas")
+    # The other pages are as long as a passage each.
+    write_pdf(docs / "atlas.pdf", *(f"Page {n}. {'River. ' * 150}" for n in (1, 2)))
+    code, facts = ingest()
+    assert (code, facts["changed"], facts["unchanged"]) == (0, 1, 2)
+    pages = {
+        row["metadata"]["page"] for name, row in rows().items() if name.startswith("atlas.pdf#")
+    }
+    assert pages == {1, 2}
+
+
 def test_only_what_changed_is_done_again(ingest, rows, docs):
     ingest()
     before = rows()

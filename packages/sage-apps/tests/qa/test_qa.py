@@ -72,6 +72,23 @@ def test_own_documents_and_a_question(run, tmp_path):
     assert "→ 6,650 km" in shown.out
 
 
+def test_a_pdf_file_answers_a_question(run, tmp_path, write_pdf):
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    write_pdf(docs / "rivers.pdf", "The Rhine is 1,230 km long.", "The Nile is 6,650 km long.")
+    questions = tmp_path / "questions.jsonl"
+    asked = {"question": "How long is the Nile?", "answers": ["6,650 km"]}
+    questions.write_text(json.dumps(asked) + "\n", encoding="utf-8")
+    code, shown = run("run", "qa", "--docs", str(docs), "--questions", str(questions),
+                      "--embedder", "hash", "--json")  # fmt: skip
+    assert code == 0, shown.err
+    data = json.loads(shown.out)
+    (answer,) = data["answers"]
+    assert answer["answer"] == "6,650 km"
+    assert answer["passages"][0]["metadata"]["source"] == "rivers.pdf"
+    assert data["summary"]["scores"]["f1"]["mean"] == 1.0
+
+
 def test_own_documents_need_own_questions(run, tmp_path):
     code, shown = run("run", "qa", "--docs", str(tmp_path))
     assert code == 2
