@@ -200,3 +200,17 @@ def test_what_a_run_needs_is_said(run):
     folder = next((run.folder / "store").glob(f"*/{run.run}"))
     assert run.shell("job", "cost", run.run[:-2], "--store", str(folder)).returncode == 0
     assert run("fork", str(run.script), "--set", "suffix=!").returncode == 2
+
+
+def test_runs_of_this_machine_are_removed_with_their_calls(run):
+    shell = run.shell
+    cleanup = ("job", "cleanup", "--store", "store")
+    listed = ("job", "list", "--store", "store", "-o", "json")
+    assert "nothing to remove" in shell(*cleanup).stderr  # younger than seven days
+    older = (*cleanup, "--older-than", "0", "-o", "json")
+    assert json.loads(shell(*older, "--status", "failed").stdout) == []
+    assert json.loads(shell(*older, "--dry-run").stdout) == [{"id": run.run}]
+    assert len(json.loads(shell(*listed).stdout)) == 1
+    assert json.loads(shell(*older).stdout) == [{"id": run.run}]
+    assert json.loads(shell(*listed).stdout) == []
+    assert shell("job", "cost", run.run, "--store", "store").returncode == 4

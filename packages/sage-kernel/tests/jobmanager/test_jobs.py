@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,7 @@ from sage.common.errors import (
     UnreachableError,
 )
 from sage.kernel.jobmanager.client import JobManagerClient, raise_for_status
+from sage.kernel.ledger.forgetting import compact
 
 Program = Callable[..., Path]
 
@@ -280,6 +282,31 @@ def test_removing_and_cleaning_up(
         client.job(done.id)
     with pytest.raises(ConfigError, match="'EATEN'"):
         client.jobs(status="eaten")
+
+
+def test_the_calls_of_a_removed_job_are_removed(
+    client: JobManagerClient, program: Program, tmp_path: Path
+) -> None:
+    code = """
+        from sage.api import LocalEnvironment, MapFunction
+
+        class Ask(MapFunction):
+            def execute(self, item):
+                return self.ctx.call(lambda text: text + " answered", item)
+
+        env = LocalEnvironment("asking")
+        env.from_collection(["a question to forget " * 200]).map(Ask).sink(lambda answer: None)
+        env.submit()
+    """
+    job = client.wait(client.submit_program(program(textwrap.dedent(code))).id, 60)
+    assert client.cost(job.id)["total"]["calls"] == 1
+    ledger = next(tmp_path.rglob("ledger.sqlite"))
+    assert b"a question to forget" in next(ledger.parent.glob("*.journal")).read_bytes()
+    client.remove(job.id)
+    compact(ledger)
+    assert b"a question to forget" not in b"".join(
+        file.read_bytes() for file in ledger.parent.iterdir() if file.is_file()
+    )
 
 
 def test_services_register_and_go_stale(client: JobManagerClient, until: Any) -> None:

@@ -217,6 +217,36 @@ def test_a_journal_that_lost_its_end(path: Path, caplog: pytest.LogCaptureFixtur
     later.close()
 
 
+def test_processes_that_make_a_ledger_at_once(path: Path) -> None:
+    code = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from sage.kernel.ledger.store import Ledger\n"
+        "print('ready', flush=True)\n"
+        "sys.stdin.readline()\n"
+        f"row = {row('a')!r}\n"
+        "ledger = Ledger(Path(sys.argv[1]), durability='process')\n"
+        "ledger.add_and_wait('calls', [(row, ())])\n"
+        "ledger.close()\n"
+    )
+    command = [sys.executable, "-c", code, str(path)]
+    pipe = subprocess.PIPE
+    made = [subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) for _ in range(6)]
+    for process in made:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in made:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    for process in made:
+        process.communicate()
+        assert process.returncode == 0
+    ledger = Ledger(path)
+    assert records(ledger) == ["a"] * 6
+    ledger.close()
+
+
 def test_the_death_of_a_process_loses_nothing(path: Path) -> None:
     """Killed when a call is committed and the tables do not know of it."""
     code = (

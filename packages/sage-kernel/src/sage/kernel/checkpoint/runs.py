@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 import re
+import shutil
 import time
 from pathlib import Path
 from typing import Any, Self
@@ -122,6 +123,20 @@ def replace_run(store: Path, run_id: str, by: str) -> None:
         )
     with Run(folder, lock, facts, resumed=True) as run:
         run.record(**{_REPLACED: by})
+
+
+def remove_run(folder: Path) -> bool:
+    """Remove the folder of a run; false when it is being executed, or is gone."""
+    if read_facts(folder) is None:
+        return False
+    lock = _lock(folder)
+    if lock is None:
+        return False
+    try:
+        shutil.rmtree(folder)
+    finally:
+        os.close(lock)
+    return True
 
 
 def safe_name(name: str) -> str:

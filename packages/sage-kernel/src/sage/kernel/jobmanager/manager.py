@@ -38,7 +38,7 @@ from sage.kernel.jobmanager.submission import (
     steps_changed,
 )
 from sage.kernel.jobmanager.supervisor import Supervisor, read_submission_json
-from sage.kernel.ledger import report
+from sage.kernel.ledger import forgetting, report
 from sage.kernel.runtime.deadletter import read_letters
 from sage.kernel.runtime.local.submit import new_job_id
 
@@ -209,7 +209,7 @@ class JobManager:
         return attrs.evolve(job, folder=str(self.home.job(job.id).path))
 
     def remove(self, job_id: str) -> None:
-        """Remove an ended job, its folder and its runs.
+        """Remove an ended job, its folder, its runs, and its calls from the ledger.
 
         Raises:
             JobError: It has not ended.
@@ -217,8 +217,10 @@ class JobManager:
         job = self.jobs.get(job_id)
         self.jobs.remove(job.id)
         shutil.rmtree(self.home.job(job.id).path, ignore_errors=True)
-        for run in self.home.runs.glob(f"*/{job.id}*"):
+        runs = list(self.home.runs.glob(f"*/{job.id}*"))
+        for run in runs:
             shutil.rmtree(run, ignore_errors=True)
+        forgetting.forget(self._ledger(), [job.id, *(run.name for run in runs)])
 
     def cleanup(
         self, older_than: float, statuses: Iterable[str], *, dry_run: bool = False
@@ -301,6 +303,8 @@ class JobManager:
         seconds = self.settings.keep_days * 86400
         for job_id in self.cleanup(seconds, states.ENDED):
             log.info("job %s: removed, it ended %g days ago", job_id, self.settings.keep_days)
+        if freed := forgetting.compact(self._ledger()):
+            log.info("ledger: %d bytes of removed jobs are free again", freed)
         used = self.jobs.bundles()
         for path in self.home.bundles.iterdir():
             if path.stem not in used and time.time() - path.stat().st_mtime > 86400:

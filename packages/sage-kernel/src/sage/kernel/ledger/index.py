@@ -12,6 +12,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Final
 
 from sage.kernel.ledger.journal import Journal, Row
@@ -28,9 +29,30 @@ def upto(connection: sqlite3.Connection) -> int:
     return int(connection.execute("SELECT upto FROM indexed").fetchone()[0])
 
 
-def mark(connection: sqlite3.Connection) -> bytes:
-    """What the frames of the journal begin with."""
-    return bytes(connection.execute("SELECT mark FROM indexed").fetchone()[0])
+def open_journal(database: Path, connection: sqlite3.Connection) -> Journal:
+    """The journal of a database, shared with others who have it open.
+
+    Raises:
+        OSError: It cannot be opened.
+    """
+    mark = bytes(connection.execute("SELECT mark FROM indexed").fetchone()[0])
+    while True:
+        journal = Journal(current_path(database, connection), mark)
+        journal.share()
+        if journal.path == current_path(database, connection):
+            return journal
+        journal.close()  # it was written anew meanwhile
+
+
+def current_path(database: Path, connection: sqlite3.Connection) -> Path:
+    """Where the journal of a database is."""
+    generation = connection.execute("SELECT journal FROM indexed").fetchone()[0]
+    return journal_path(database, generation)
+
+
+def journal_path(database: Path, generation: int) -> Path:
+    """Where a journal is that was written anew so often."""
+    return database.with_suffix(f".{generation}.journal" if generation else ".journal")
 
 
 def take_over(connection: sqlite3.Connection, journal: Journal) -> None:
@@ -58,6 +80,16 @@ def take_over(connection: sqlite3.Connection, journal: Journal) -> None:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+def replace(connection: sqlite3.Connection, new: Journal, generation: int) -> None:
+    """Go over to a new journal, of which payloads are needed only."""
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute("DELETE FROM payloads")
+    for frame in new.frames(0):
+        _insert(connection, {"payloads": list(frame.places)})
+    connection.execute("UPDATE indexed SET upto = ?, journal = ?", (new.size, generation))
+    connection.execute("COMMIT")
 
 
 def cut(connection: sqlite3.Connection, journal: Journal) -> bool:

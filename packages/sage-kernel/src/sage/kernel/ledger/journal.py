@@ -10,6 +10,7 @@ Predecessor: ``sage.kernel.ledger.payloads``; successor: ``sage.kernel.ledger.wr
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterator, Sequence
 from operator import index
@@ -170,6 +171,18 @@ class Journal:
                 return start + found
             start += WINDOW - MARK_SIZE + 1
         return None
+
+    def share(self) -> None:
+        """Use it together with others; waits while it is written anew."""
+        fcntl.flock(self._file, fcntl.LOCK_SH)
+
+    def own(self) -> bool:
+        """Use it alone from now on; false when others use it."""
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
 
     def close(self) -> None:
         """Close the file."""

@@ -89,6 +89,21 @@ def unpack(stored: bytes, fetch: Callable[[bytes], bytes], where: str) -> Any:
     return decode(data, where)
 
 
+def references(stored: bytes, fetch: Callable[[bytes], bytes]) -> set[bytes]:
+    """Digests of all pieces a packed value needs; arguments as for ``unpack``."""
+    found: set[bytes] = set()
+
+    def noting(digest: bytes) -> bytes:
+        found.add(digest)
+        return fetch(digest)
+
+    if stored[:1] == _STORED:
+        stored = noting(stored[1:])[1:]
+    if stored[:1] == _WITH_REFERENCES:
+        _put_back(_from_bytes(stored[1:]), noting)
+    return found
+
+
 def _document(value: Any) -> tuple[Any, ...]:
     """As the codec writes a value that msgpack knows."""
     return (FORMAT, (), value)

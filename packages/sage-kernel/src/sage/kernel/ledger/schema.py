@@ -12,7 +12,7 @@ SCHEMA: Final = (
     """CREATE TABLE IF NOT EXISTS runs (
         id TEXT PRIMARY KEY,
         name TEXT NOT NULL,
-        mode TEXT NOT NULL,       -- record, fork
+        mode TEXT NOT NULL,       -- record, fork; forgotten: only forks of it need it
         parent TEXT,              -- run a fork came from
         seed BLOB NOT NULL,       -- of ctx.random and ctx.uuid
         created REAL NOT NULL     -- unix seconds
@@ -32,9 +32,10 @@ SCHEMA: Final = (
     ) WITHOUT ROWID""",
     """CREATE TABLE IF NOT EXISTS indexed (
         upto INTEGER NOT NULL,    -- offset in the journal: what is before it is in the tables
-        mark BLOB NOT NULL        -- what the frames of the journal begin with (MARK_SIZE bytes)
+        mark BLOB NOT NULL,       -- what the frames of the journal begin with (MARK_SIZE bytes)
+        journal INTEGER NOT NULL  -- how often it was written anew, which is part of its name
     )""",
-    "INSERT INTO indexed SELECT 0, randomblob(8) WHERE NOT EXISTS (SELECT 1 FROM indexed)",
+    "INSERT INTO indexed SELECT 0, randomblob(8), 0 WHERE NOT EXISTS (SELECT 1 FROM indexed)",
     """CREATE TABLE IF NOT EXISTS calls (
         id INTEGER PRIMARY KEY,
         step INTEGER NOT NULL,

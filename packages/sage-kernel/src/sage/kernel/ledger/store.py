@@ -10,7 +10,9 @@ import logging
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
@@ -18,7 +20,6 @@ from typing import Any, Final
 from sage.common.paths import ensure_dir, sync_folder
 from sage.kernel.ledger import index
 from sage.kernel.ledger.errors import LedgerError, PayloadError
-from sage.kernel.ledger.journal import Journal
 from sage.kernel.ledger.payloads import digest_of
 from sage.kernel.ledger.schema import FORMAT, PAGE_SIZE, SCHEMA
 from sage.kernel.ledger.writer import KNOWN, GroupWriter
@@ -44,10 +45,10 @@ class Ledger(GroupWriter):
         self.users = 1
         self._durability = durability
         ensure_dir(path.parent)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        _create(path)
         self._tables = connect(path)
         try:
-            journal = Journal(path.with_name(f"{path.stem}.journal"), index.mark(self._tables))
+            journal = index.open_journal(path, self._tables)
             if index.cut(self._tables, journal):
                 _logger.warning(
                     "the journal %s has become shorter: calls at its end are lost", journal.path
@@ -217,7 +218,7 @@ def connect(path: Path) -> sqlite3.Connection:
     )
     try:
         connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")
-        connection.execute("PRAGMA journal_mode = WAL")
+        _use_wal(connection)
         connection.execute("PRAGMA synchronous = NORMAL")  # the journal makes up for the rest
         connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_BYTES // PAGE_SIZE}")
         connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
@@ -238,3 +239,25 @@ def connect(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _create(path: Path) -> None:
+    """Make the file of a new database, for its owner only.
+
+    One that is there is left alone: closing it would drop the locks that SQLite has on it.
+    """
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Two processes that make a database at once find it locked, which SQLite does not wait for."""
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.001)

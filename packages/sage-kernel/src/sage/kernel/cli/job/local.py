@@ -7,7 +7,8 @@ Predecessor: the commands; successors: ``sage.kernel.checkpoint.runs`` and ``sag
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,7 +19,7 @@ import typer
 from sage.api import hosting
 from sage.common.cli.output import say
 from sage.common.errors import ConfigError, JobError, NotFoundError
-from sage.kernel.checkpoint.runs import read_facts
+from sage.kernel.checkpoint.runs import find_run, read_facts, remove_run
 from sage.kernel.cli.pipeline import is_program, read_pipeline
 from sage.kernel.cli.run import follow, run_program, summary
 from sage.kernel.cli.shown import moment
@@ -86,6 +87,31 @@ def runs(store: Path) -> list[dict[str, Any]]:
         raise NotFoundError(f"there is no folder {str(store)!r}")
     found = [facts for folder in store.glob("*/*/") if (facts := read_facts(folder)) is not None]
     return sorted(found, key=lambda facts: (facts["created"], facts["run"]), reverse=True)
+
+
+def clean_up(
+    store: Path, older_than: float, states: Collection[str], *, dry_run: bool
+) -> list[str]:
+    """Remove runs that ended so long ago, in seconds, and their calls; returns their ids.
+
+    Raises:
+        NotFoundError: There is no such folder.
+        LedgerError: The ledger cannot be written.
+    """
+    from sage.kernel.ledger import forgetting  # noqa: PLC0415 - not for help
+
+    chosen = []
+    for facts in runs(store):
+        found = find_run(store, facts["run"])
+        if found is None or facts.get("status") not in states:
+            continue
+        ended = (found[0] / "run.json").stat().st_mtime
+        if ended <= time.time() - older_than and (dry_run or remove_run(found[0])):
+            chosen.append(facts["run"])
+    if not dry_run:
+        forgetting.forget(store / "ledger.sqlite", chosen)
+        forgetting.compact(store / "ledger.sqlite")
+    return chosen
 
 
 def run_again(

@@ -9,6 +9,7 @@ import typer
 from sage.common.cli.output import OutputFormat, OutputOption, emit, say
 from sage.kernel.cli.connection import AddressOption, JobArgument, JobArguments, connect, plain
 from sage.kernel.cli.job.following import show_job
+from sage.kernel.cli.job.local import StoreOption, clean_up
 from sage.kernel.cli.shown import emit_rows, job_row, parse_span
 
 if TYPE_CHECKING:
@@ -109,14 +110,17 @@ def cleanup(
         typer.Option("--status", "-s", help="Only in this state; may be repeated."),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which.")] = False,
+    store: StoreOption = None,
     address: AddressOption = None,
     output: OutputOption = OutputFormat.TABLE,
 ) -> None:
-    """Remove jobs that ended some time ago, with their folders."""
+    """Remove jobs that ended some time ago, with their folders and calls; or runs of --store."""
     states = [each.upper() for each in status or ("FINISHED", "FAILED", "CANCELED")]
-    removed = connect(address).cleanup(
-        older_than=parse_span(older_than), status=states, dry_run=dry_run
-    )
+    seconds = parse_span(older_than)
+    if store is not None:
+        removed = clean_up(store, seconds, states, dry_run=dry_run)
+    else:
+        removed = connect(address).cleanup(older_than=seconds, status=states, dry_run=dry_run)
     rows = [{"id": job_id} for job_id in removed]
     emit_rows(rows, output, rows, "there is nothing to remove")
     if removed:
