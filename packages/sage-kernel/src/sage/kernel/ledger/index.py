@@ -94,6 +94,8 @@ def replace(connection: sqlite3.Connection, new: Journal, generation: int) -> No
 
 def cut(connection: sqlite3.Connection, journal: Journal) -> bool:
     """Go on at the end of a journal that has become shorter than it was; whether it has."""
+    if upto(connection) <= journal.size:  # read in this order: both only grow
+        return False
     connection.execute("BEGIN IMMEDIATE")  # from now on nobody else takes over what comes
     try:
         size = journal.size

@@ -12,7 +12,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
@@ -46,18 +46,16 @@ class Ledger(GroupWriter):
         self._durability = durability
         ensure_dir(path.parent)
         _create(path)
-        self._tables = connect(path)
-        try:
-            journal = index.open_journal(path, self._tables)
+        with ExitStack() as stack:
+            self._tables = stack.enter_context(closing(connect(path)))
+            journal = stack.enter_context(closing(index.open_journal(path, self._tables)))
             if index.cut(self._tables, journal):
                 _logger.warning(
                     "the journal %s has become shorter: calls at its end are lost", journal.path
                 )
             if durability == "power":
                 sync_folder(path.parent)
-        except BaseException:
-            self._tables.close()
-            raise
+            stack.pop_all()
         super().__init__(path, journal, sync=durability == "power")
         self._others = journal.size > 0
         self._behind = 0
