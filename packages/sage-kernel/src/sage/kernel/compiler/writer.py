@@ -162,6 +162,8 @@ class CodeWriter:
         self._set_key(node, depth, index)
         inline = self._pasted(node)
         pasted = [] if inline is None else inline.before(var)
+        if pasted and body == ["None"]:  # a sink without a value
+            body = []
         body = [*self._take_states(node), *pasted, *body]
         if self.linear:
             for line in body:

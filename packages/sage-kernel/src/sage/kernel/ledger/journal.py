@@ -54,17 +54,21 @@ def pack_row(row: Row) -> msgspec.Raw:
         LedgerError: A value is none that a table can keep.
     """
     try:
-        if not _KEPT.issuperset(map(type, row)):
-            row = [value if type(value) in _KEPT else _plain(value) for value in row]
-        if any(type(value) is int and abs(value) > _LARGEST for value in row):
-            raise OverflowError("an integer has more than 63 bits")
+        for value in row:
+            kind = type(value)
+            if kind not in _KEPT:
+                return pack_row([_plain(value) for value in row])
+            if kind is int and not -_LARGEST <= value <= _LARGEST:
+                raise OverflowError("an integer has more than 63 bits")
         return msgspec.Raw(_encode(row))
     except (TypeError, ValueError, OverflowError) as error:
         raise LedgerError(f"the ledger cannot keep {row!r:.500}: {error}") from error
 
 
 def _plain(value: Any) -> Any:
-    """An enum, or a number of numpy's."""
+    """An enum, or a number of numpy's, as what it stands for."""
+    if type(value) in _KEPT:
+        return value
     if isinstance(value, str):
         return str.__str__(value)
     return float(value) if isinstance(value, float) else index(value)
