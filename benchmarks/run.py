@@ -1,7 +1,8 @@
 """All benchmarks that make a claim, as one table.
 
-    python benchmarks/run.py [NAME ...] [--rounds 5] [--quick]
+    python benchmarks/run.py [NAME ...] [--rounds 5] [--quick] [--data DIR]
 
+``--data`` is the folder of the open data sets; without it, what is measured on them is left out.
 Each benchmark runs in a process of its own. The table goes to the terminal, the rows with every
 round to ``benchmarks/results/TIME.json`` (not under version control). Ends with status 1 when a
 goal is missed or a benchmark fails.
@@ -36,8 +37,19 @@ BENCHMARKS = {
     "ledger": ("benchmarks.durability.ledger", ["--calls", "1000"]),
     "limits": ("benchmarks.durability.limits", ["--seconds", "6"]),
     "first_token": ("benchmarks.rag.first_token", ["--questions", "10"]),
+    "vectors": ("benchmarks.memory.vectors", ["--rows", "10000", "--queries", "50"]),
+    "bm25": ("benchmarks.memory.bm25", ["--documents", "10000"]),
+    "kv": ("benchmarks.memory.kv", ["--values", "10000"]),
+    "graph": ("benchmarks.memory.graph", ["--nodes", "10000"]),
+    "memory_kill": ("benchmarks.memory.kill", ["--kills", "10"]),
+    "embed": ("benchmarks.memory.embed", ["--sets", "cranfield", "--queries", "50"]),
+    "search_quality": ("benchmarks.memory.quality", ["--sets", "cranfield"]),
+    "quality": ("benchmarks.rag.quality", ["--limit", "100"]),
 }
 """Name -> module, and what makes it short (``--quick``)."""
+
+ON_DATA = ("embed", "search_quality", "quality")
+"""Those that need ``--data``."""
 
 
 def run(name: str, options: argparse.Namespace) -> list[Row] | None:
@@ -50,6 +62,8 @@ def run(name: str, options: argparse.Namespace) -> list[Row] | None:
             command += ["--rounds", str(options.rounds)]
         if options.quick:
             command += short
+        if name in ON_DATA:
+            command += ["--data", str(options.data.resolve())]
         done = subprocess.run(
             command, cwd=ROOT, check=False, stdout=subprocess.DEVNULL, env=environment()
         )
@@ -73,13 +87,23 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}")
     parser.add_argument("--rounds", type=int, help="default: that of each benchmark")
     parser.add_argument("--quick", action="store_true", help="fewer items: a look, not a claim")
+    parser.add_argument(
+        "--data", type=Path, metavar="DIR", help=f"folder of the data sets for {', '.join(ON_DATA)}"
+    )
     options = parser.parse_args()
     if unknown := set(options.names) - set(BENCHMARKS):
         parser.error(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(BENCHMARKS)}")
+    names = options.names or list(BENCHMARKS)
+    if options.data is None:
+        if wanting := set(options.names) & set(ON_DATA):
+            parser.error(f"--data is needed for {', '.join(sorted(wanting))}")
+        if not options.names:
+            names = [name for name in names if name not in ON_DATA]
+            print(f"left out without --data: {', '.join(ON_DATA)}", file=sys.stderr)
     rows: list[Row] = []
     failed = False
     started = time.strftime("%Y%m%dT%H%M%S")
-    for name in options.names or BENCHMARKS:
+    for name in names:
         print(f"{name} ...", file=sys.stderr, flush=True)
         found = run(name, options)
         failed = failed or found is None

@@ -1,12 +1,12 @@
 """How good and how fast the offline embedding models are, on open retrieval data.
 
-    python benchmarks/memory/embed.py DATA_DIR [--models hash minilm] [--sets cranfield ...]
+    python -m benchmarks.memory.embed --data DIR [--models hash minilm] [--sets cranfield ...]
                                       [--queries 500] [--no-quality]
 
-``DATA_DIR`` holds one folder per data set with ``corpus.jsonl`` (id, title, text),
-``queries.jsonl`` (id, text) and ``qrels.tsv`` (query, document, grade). Printed per model: nDCG@10
-of exact cosine search, over at most ``--queries`` queries, evenly spaced; seconds to load; then,
-for texts of 100 to 180 characters, CPU milliseconds and median wall milliseconds of one at a time,
+``DIR`` holds one folder per data set with ``corpus.jsonl`` (id, title, text),
+``queries.jsonl`` (id, text) and ``qrels.tsv`` (query, document, grade). Per model: nDCG@10 of
+exact cosine search, over at most ``--queries`` queries, evenly spaced; seconds to load; then, for
+texts of 100 to 180 characters, CPU milliseconds and median wall milliseconds of one at a time,
 and CPU milliseconds of 32 at a time. The cache is off.
 """
 
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from benchmarks.harness.rows import Row, run_as_script
 
 from sage.middleware.utils.embedding import EmbeddingModel, apply_embedding_model
 
@@ -29,6 +30,7 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "minilm": ("minilm", {}),
     "minilm-int8": ("minilm", {"precision": "int8"}),
 }
+HEADS = ("load, s", "one at a time, cpu ms", "one at a time, ms p50", "32 at a time, cpu ms each")
 DISCOUNTS = 1 / np.log2(np.arange(2, 12))
 
 
@@ -80,40 +82,39 @@ def speed(model: EmbeddingModel, texts: list[str]) -> tuple[float, float, float]
     return alone * 1e3, float(np.median(walls)) * 1e3, (time.process_time() - start) / 320 * 1e3
 
 
-def main() -> None:
-    """Print one line per model."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
-    parser.add_argument(
-        "--sets", nargs="+", default=["cranfield", "squad2", "xquad_de", "xquad_zh"]
-    )
-    parser.add_argument("--queries", type=int, default=500)
-    parser.add_argument("--no-quality", action="store_true")
-    options = parser.parse_args()
+def measure(options: argparse.Namespace) -> list[Row]:
+    """All rows."""
     sentences = [
         sentence.strip()
         for row in read_lines(options.data / options.sets[0] / "corpus.jsonl")
         for sentence in row["text"].split(" . ")
         if 100 <= len(sentence) <= 180
     ][:400]
-    print(f"short texts: {len(sentences)}, {np.mean([len(s) for s in sentences]):.0f} characters")
-    heads = [*options.sets, "load s", "cpu ms x1", "p50 ms x1", "cpu ms x32"]
-    print(f"{'model':12} {'dim':>5} " + " ".join(f"{head:>11}" for head in heads), flush=True)
+    rows = []
     for label in options.models:
         name, settings = MODELS[label]
         start = time.perf_counter()
         with apply_embedding_model(name, cache_bytes=0, **settings) as model:
-            cells = [time.perf_counter() - start, *speed(model, sentences)]
-            quality = [
-                float("nan")
-                if options.no_quality
-                else ndcg10(model, options.data / one, options.queries)
-                for one in options.sets
-            ]
-            numbers = [f"{value:11.3f}" for value in quality + cells]
-            print(f"{label:12} {model.get_dim():5} " + " ".join(numbers), flush=True)
+            loaded = time.perf_counter() - start
+            cells = (loaded, *speed(model, sentences))
+            for head, value in zip(HEADS, cells, strict=True):
+                rows.append(Row(label, head, [value]))
+            for one in () if options.no_quality else options.sets:
+                value = ndcg10(model, options.data / one, options.queries)
+                rows.append(Row(label, f"{one}, nDCG@10", [value], at_least=True))
+    return rows
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """Options of this benchmark."""
+    parser.add_argument("--data", type=Path, required=True, help="folder of the data sets")
+    parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
+    parser.add_argument(
+        "--sets", nargs="+", default=["cranfield", "squad2", "xquad_de", "xquad_zh"]
+    )
+    parser.add_argument("--queries", type=int, default=500)
+    parser.add_argument("--no-quality", action="store_true")
 
 
 if __name__ == "__main__":
-    main()
+    run_as_script(__doc__, measure, rounds=1, arguments=options)

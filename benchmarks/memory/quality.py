@@ -1,9 +1,9 @@
 """How good BM25, vectors and their fusion are, on open retrieval data: nDCG@10.
 
-    python -m benchmarks.memory.quality DATA_DIR [--sets cranfield ...] [--model minilm]
+    python -m benchmarks.memory.quality --data DIR [--sets cranfield ...] [--model minilm]
                                         [--vectors CACHE_DIR] [--queries 500]
 
-``DATA_DIR`` holds one folder per data set with ``corpus.jsonl`` (id, title, text; for dialogue
+``DIR`` holds one folder per data set with ``corpus.jsonl`` (id, title, text; for dialogue
 speaker, date_time, conversation), ``queries.jsonl`` (id, text) and ``qrels.tsv`` (query, document,
 grade). A question about a conversation searches that conversation only. One setting for all sets:
 every option has its default. ``--vectors`` keeps the vectors between runs.
@@ -169,7 +169,7 @@ def measure(options: argparse.Namespace) -> list[Row]:
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Options of this benchmark."""
-    parser.add_argument("data", type=Path)
+    parser.add_argument("--data", type=Path, required=True, help="folder of the data sets")
     parser.add_argument("--sets", nargs="*")
     parser.add_argument("--model", default="minilm")
     parser.add_argument("--vectors", type=Path, help="keep vectors in this folder")
