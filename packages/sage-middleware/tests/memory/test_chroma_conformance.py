@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import socket
+import ssl
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sage.api import LocalEnvironment
+from sage.common import tls
+from sage.common.errors import JobFailedError
+from sage.lib.rag.retriever import ChromaRetriever
+from sage.middleware.services.memory.chroma import clients
 from sage.middleware.services.memory.errors import InvalidInputError, MemoryStoreError
 from sage.middleware.services.memory.memory_manager import MemoryManager
 from sage.middleware.testing.memory_backend import DIM, ROWS, VectorBackendSuite, sample_rows
@@ -85,6 +95,74 @@ def test_rows_live_on_the_server(tmp_path: Path, server: dict[str, Any]) -> None
         manager.delete_collection("remote")
         fresh = manager.create_collection("remote", backend="chroma", dim=DIM, server=server)
         assert len(fresh) == 0
+
+
+@pytest.fixture
+def behind_tls(tmp_path: Path, server: dict[str, Any]) -> Iterator[tuple[int, Path]]:
+    """A port whose TLS connections lead to the server, and the authority to trust."""
+    pytest.importorskip("cryptography")
+    files = tls.generate(tmp_path / "tls", hosts=["127.0.0.1"])
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(files.certificate, files.key)
+
+    async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        inner = await asyncio.open_connection(server["host"], server["port"])
+        await asyncio.gather(copy(reader, inner[1]), copy(inner[0], writer))
+
+    started: Future[int] = Future()
+    ended = asyncio.Event()
+
+    async def serve() -> None:
+        proxy = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=context)
+        started.set_result(proxy.sockets[0].getsockname()[1])
+        await ended.wait()
+        proxy.close()
+
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
+    thread.start()
+    yield started.result(30), files.ca
+    loop.call_soon_threadsafe(ended.set)
+    thread.join()
+    for task in asyncio.all_tasks(loop):
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            loop.run_until_complete(task)
+    loop.close()
+
+
+def test_a_retriever_asks_a_server_behind_tls(
+    server: dict[str, Any], behind_tls: tuple[int, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port, authority = behind_tls
+    client = clients.open_client(Path(), server)
+    rows = client.create_collection("tls", embedding_function=None)
+    rows.add(ids=["n", "r"], documents=["nile", "rhine"], embeddings=[[1.0, 0.0], [0.0, 1.0]])
+    clients.close_client(client)
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority))
+    config = {"host": "127.0.0.1", "port": port, "ssl": True, "collection_name": "tls",
+              "embed": lambda text: [1.0, 0.1], "top_k": 1}  # fmt: skip
+    found: list[Any] = []
+
+    def ask(**changes: Any) -> None:
+        env = LocalEnvironment("tls")
+        env.from_collection(["?"]).map(ChromaRetriever, {**config, **changes}).sink(found.append)
+        env.submit().wait(60)
+
+    ask()
+    assert [d.text for d in found[0].passages] == ["nile"]
+    with pytest.raises(JobFailedError, match=f"no chromadb server answers at 127.0.0.1:{port}"):
+        ask(ssl=False)
+    monkeypatch.delenv("SSL_CERT_FILE")
+    with pytest.raises(JobFailedError, match=r"no chromadb server answers.*(?i:certificate)"):
+        ask()
 
 
 def files_with(folder: Path, word: bytes) -> list[str]:

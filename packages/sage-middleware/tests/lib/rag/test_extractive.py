@@ -1,5 +1,6 @@
 import pytest
 
+from sage.api import LocalEnvironment
 from sage.lib.rag.generator import ExtractiveGenerator
 from sage.lib.rag.generator.reading.question import kind_of
 from sage.lib.rag.generator.reading.sentences import sentence_bounds, tokens
@@ -55,6 +56,19 @@ def test_no_shared_word_is_no_answer():
     assert (answer.text, answer.finish_reason) == ("I do not know.", "no_answer")
     assert answer.citations == ()
     assert ask("anything", passages=()).text == "I do not know."
+
+
+@pytest.mark.parametrize("answer", ["span", "sentence"])
+def test_the_words_for_no_answer_are_those_that_are_set(answer):
+    answers = []
+    env = LocalEnvironment("none")
+    settings = {"answer": answer, "no_answer": "Weiß nicht."}
+    items = [("Quantum chromodynamics?", PASSAGES), ("How long is the Nile?", PASSAGES), "Who?"]
+    env.from_collection(items).map("ExtractiveGenerator", settings).sink(answers.append)
+    env.submit().wait(60)
+    assert [a.finish_reason for a in answers] == ["no_answer", "stop", "no_answer"]
+    assert answers[0].text == answers[2].text == "Weiß nicht."
+    assert "6,650 km" in answers[1].text
 
 
 def test_it_is_deterministic_and_needs_no_scores():

@@ -1,5 +1,10 @@
 """HuggingFaceGenerator on a tiny model made here."""
 
+import json
+import os
+import subprocess
+import sys
+
 import pytest
 
 from sage.api import LocalEnvironment
@@ -159,3 +164,42 @@ def test_in_a_job_items_share_batches(folder):
     env.submit().wait(120)
     assert [a.query.text for a in answers] == [f"{w} a" for w in "abcdeabcde"]
     assert [a.text for a in answers[:5]] == [a.text for a in answers[5:]]
+
+
+REVISIONS = """\
+import json, sys
+from sage.api import LocalEnvironment
+
+answers = []
+for revision in (None, "old"):
+    env = LocalEnvironment("revision")
+    config = {"model": "org/tiny", "revision": revision, "max_tokens": 6, "local_files_only": True}
+    env.from_collection(["a b c"]).map("HuggingFaceGenerator", config).sink(answers.append)
+    env.submit().wait(120)
+print(json.dumps([a.text for a in answers]))
+"""
+
+
+def test_the_revision_of_a_model_on_the_hub(tmp_path, context):
+    # What the hub's client has stored, as its documentation lays it out: refs name snapshots.
+    stored = tmp_path / "models--org--tiny"
+    (stored / "refs").mkdir(parents=True)
+    expected = []
+    for ref, seed in (("main", 5), ("old", 13)):
+        commit = f"{seed:02}" * 20
+        (stored / "refs" / ref).write_text(commit)
+        folder = make_model(stored / "snapshots" / commit, seed)
+        operator = opened(context, model=folder, max_tokens=6)
+        expected.append(operator.execute("a b c").text)
+        operator.close()
+    assert expected[0] != expected[1]
+    # The client reads its settings when it is imported.
+    done = subprocess.run(
+        [sys.executable, "-c", REVISIONS],
+        env={**os.environ, "HF_HUB_CACHE": str(tmp_path), "HF_HUB_OFFLINE": "1"},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == expected

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import socket
+import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -49,10 +50,19 @@ def open_client(path: Path, server: Mapping[str, Any] | None, folder: str = FOLD
             host=host, port=port, ssl=bool(server.get("ssl", False)), settings=settings
         )
     except Exception as exc:  # chromadb raises bare ValueError and its transport's errors
+        hint = "start one with 'chroma run --path DIR --port PORT'"
+        if (refused := _tls_error(exc)) is not None:
+            hint = f"the TLS connection failed: {refused}; SSL_CERT_FILE names who is to be trusted"
         raise MemoryStoreError(
-            f"no chromadb server answers at {host}:{port}: {exc}; start one with "
-            "'chroma run --path DIR --port PORT'"
+            f"no chromadb server answers at {host}:{port}: {exc}; {hint}"
         ) from exc
+
+
+def _tls_error(error: BaseException | None) -> ssl.SSLError | None:
+    # chromadb's own words for every failure are that the server may not be running.
+    while error is not None and not isinstance(error, ssl.SSLError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def create(client: Any, name: str, metric: str, ef_search: int) -> Any:
