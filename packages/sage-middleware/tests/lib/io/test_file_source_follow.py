@@ -167,13 +167,36 @@ def test_a_restart_without_the_old_file_reads_the_new_one_and_warns(run, tmp_pat
     assert str(path) in warning and "byte 6" in warning and "may be missing" in warning
 
 
+def test_a_place_before_the_first_item_is_one_in_that_file(tmp_path):
+    path = tmp_path / "q.txt"
+    config = {"file_path": str(path), "follow": True, "item_type": "record", "limit": 3}
+    source = FileSource(config)
+    assert source.offset == 0  # nobody knows which file that will be
+    path.write_text("1\n2\n", encoding="utf-8")
+    offset = source.offset
+    path.rename(tmp_path / "q.txt.1")
+    path.write_text("3\n", encoding="utf-8")
+    again = FileSource(config)
+    again.seek(offset)
+    assert list(again.run()) == ["1", "2", "3"]
+
+
 def test_a_job_that_failed_goes_on_behind_a_rotation(tmp_path):
     path, broken = tmp_path / "q.txt", tmp_path / "broken"
     path.write_text("a\nb\nc\nd\n", encoding="utf-8")
     broken.touch()
+    jobs = []
+
+    def completed():
+        return any(event.get("event") == "checkpoint_completed" for event in jobs[0].events())
 
     def check(line):
+        if line == "b":  # behind it the source answers the checkpoint it is asked for
+            while not jobs or jobs[0].barrier == 0:
+                pass
         if line == "d" and broken.exists():
+            while not completed():
+                pass
             raise ValueError(line)
         return line
 
@@ -188,7 +211,8 @@ def test_a_job_that_failed_goes_on_behind_a_rotation(tmp_path):
         }
         lines = env.from_source(FileSource, config).map(check)
         lines.sink(FileSink, {"file_path": str(tmp_path / "out.txt")})
-        env.submit().wait(60)
+        jobs.append(env.submit())
+        jobs[-1].wait(60)
 
     with pytest.raises(JobFailedError):
         submit()

@@ -98,9 +98,10 @@ class FileSource(SourceFunction[Any]):
 
         ``seek`` to it to go on after them.
         """
-        if self._place is None:
-            return self._handed
-        return {"items": self._handed, **attrs.asdict(self._place)}
+        place = self._place
+        if place is None and self.config.follow:
+            place = Place.before_all(self._path)
+        return self._handed if place is None else {"items": self._handed, **attrs.asdict(place)}
 
     def seek(self, offset: Any) -> None:
         """Start after the items of an ``offset``; call before ``run``.

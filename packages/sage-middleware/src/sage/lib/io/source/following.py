@@ -13,7 +13,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
 import attrs
 
@@ -42,6 +42,15 @@ class Place:
     last_digest: str
     before: int
     lines: int
+
+    @classmethod
+    def before_all(cls, path: Path) -> Self | None:
+        """The beginning of the file that has the name now; ``None`` when there is none."""
+        try:
+            inode = path.stat().st_ino
+        except OSError:
+            return None
+        return cls(inode=inode, end=0, last_size=0, last_digest=_digest(b""), before=0, lines=0)
 
     def is_in(self, file: BinaryIO) -> bool:
         """Whether an open file is the one that was read."""
