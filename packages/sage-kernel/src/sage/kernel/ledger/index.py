@@ -10,8 +10,9 @@ Predecessor: ``sage.kernel.ledger.journal``; successor: ``sage.kernel.ledger.sto
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
 from functools import lru_cache
+from itertools import chain
+from operator import itemgetter
 from pathlib import Path
 from typing import Final
 
@@ -110,12 +111,11 @@ def cut(connection: sqlite3.Connection, journal: Journal) -> bool:
 
 
 def _insert(connection: sqlite3.Connection, tables: dict[str, list[Row]]) -> None:
-    tables["payloads"].sort(key=lambda row: row[0])  # neighbours share a page
+    tables["payloads"].sort(key=itemgetter(0))  # neighbours share a page
     for table, rows in tables.items():
         for start in range(0, len(rows), MOST_ROWS):
             part = rows[start : start + MOST_ROWS]
-            values: Sequence[object] = [value for row in part for value in row]
-            connection.execute(_statement(table, len(part)), values)
+            connection.execute(_statement(table, len(part)), list(chain.from_iterable(part)))
         rows.clear()
 
 

@@ -34,7 +34,7 @@ Packed = dict[str, list[msgspec.Raw]]
 """Rows by table, each from ``pack_row``."""
 
 MARK_SIZE: Final = 8
-WINDOW: Final = 2**18
+WINDOW: Final = 2**16
 """Bytes that are read at a time."""
 
 _HEADER: Final = Struct(f">{MARK_SIZE}sIII")
@@ -135,38 +135,37 @@ class Journal:
         What is no frame is skipped if one comes after it; at the end it may be one that is being
         written.
         """
-        size = self.size
-        window, at = b"", start  # bytes of the file, and where they begin
-
-        def look(offset: int, count: int) -> bytes:
-            nonlocal window, at
-            if not at <= offset <= offset + count <= at + len(window):
-                window, at = self.read(offset, max(count, WINDOW)), offset
-            return window[offset - at : offset - at + count]
-
-        while start + _HEADER.size <= size:
-            header = look(start, _HEADER.size)
-            mark, meta_size, data_size, checksum = _HEADER.unpack(header)
-            body = start + _HEADER.size
+        size, head = self.size, _HEADER.size
+        window = bytearray(WINDOW)
+        at, there = start, 0  # where in the file the window is, and its bytes that are filled
+        while start + head <= size:
+            if start + head > at + there:
+                at, there = start, os.preadv(self._file, [window], start)
+            mark, meta_size, data_size, checksum = _HEADER.unpack_from(window, start - at)
+            body = start + head
             last = body + meta_size + data_size
-            if (
-                mark != self._mark
-                or last + _HEADER.size > size
-                or look(last, _HEADER.size) != header
-                or crc32(meta := look(body, meta_size)) != checksum
-            ):
-                found = self._next_mark(start + 1, size)
-                if found is None:
-                    return
-                start = found
-                continue
-            rows, sizes = _decode(meta)
-            places, place = [], body + meta_size
-            for digest, length in sizes:
-                places.append((digest, place, length))
-                place += length
-            start = last + _HEADER.size
-            yield Frame(rows, places, start)
+            if mark == self._mark and last + head <= size:
+                if last + head > at + there:
+                    if head + meta_size > len(window):
+                        window = bytearray(head + meta_size)
+                    at, there = start, os.preadv(self._file, [window], start)
+                end: bytes | bytearray = window[last - at : last - at + head]
+                if last + head > at + there:  # it is longer than what is read at a time
+                    end = self.read(last, head)
+                meta = window[body - at : body - at + meta_size]
+                if end == window[start - at : body - at] and crc32(meta) == checksum:
+                    rows, sizes = _decode(meta)
+                    places, place = [], body + meta_size
+                    for digest, length in sizes:
+                        places.append((digest, place, length))
+                        place += length
+                    start = last + head
+                    yield Frame(rows, places, start)
+                    continue
+            found = self._next_mark(start + 1, size)
+            if found is None:
+                return
+            start = found
 
     def _next_mark(self, start: int, size: int) -> int | None:
         while start < size:

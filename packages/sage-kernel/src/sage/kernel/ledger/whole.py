@@ -237,6 +237,14 @@ def facts_of(item: Any) -> dict[str, Any]:
         given = facts()
         if isinstance(given, Mapping):
             return dict(given)
-    text = repr(item)
+    text = repr(_beginning(item))
     shown = text if len(text) <= LONGEST_REPR else f"{text[: LONGEST_REPR - 1]}…"
     return {"item": shown}
+
+
+def _beginning(item: Any) -> Any:
+    """The item without the ends of long texts, which its repr is too short for."""
+    kind = type(item)
+    if kind is dict:
+        return {key: _beginning(each) if type(each) is str else each for key, each in item.items()}
+    return item[:LONGEST_REPR] if kind is str or kind is bytes else item

@@ -94,8 +94,11 @@ class GroupWriter:
             self._append(table, rows)
             if waiter is not None:
                 self._group.waiters.append(waiter)
-            if waiter is not None or not self._timed:
-                self._notify(urgent=waiter is not None)
+            if waiter is not None:
+                self._notify(urgent=True)
+            elif not self._timed:  # said here: the thread may only see it when the group is gone
+                self._timed = True
+                self._notify(urgent=False)
 
     def gather(self, table: str, rows: Additions, future: Any) -> bool:
         """``add`` for a future of a loop; whether that has to ``kick``, once per group."""
@@ -193,10 +196,9 @@ class GroupWriter:
         while True:
             with self._lock:
                 while not self._urgent and not self._closing:
-                    self._timed = bool(self._group)
                     if not self._there.wait(LAZY if self._timed else None):
+                        self._timed = False
                         break
-                self._timed = False
                 if self._closing:
                     return  # ``finish`` writes what is left
             with self._committing:

@@ -274,9 +274,9 @@ class Task:
             return None if self.job.canceled else current.record_id()
         frame = sys._getframe(1)
         while frame is not None:
-            if frame.f_code.co_name == "run" and frame.f_code.co_filename.startswith("<sage "):
-                names = frame.f_locals
-                return self.locate(self._position(names))
+            code = frame.f_code
+            if code.co_name == "run" and code.co_filename.startswith("<sage "):
+                return self.locate(self._position(frame.f_locals))
             frame = frame.f_back  # type: ignore[assignment]
         return None
 
